@@ -1,0 +1,237 @@
+package mta
+
+import (
+	"runtime/debug"
+	"slices"
+	"time"
+
+	"postel/internal/mail"
+	"postel/internal/queue"
+)
+
+// destination is what is known of one destination while it has work. Guarded by the scheduler's lock.
+type destination struct {
+	name   string
+	ready  []*queue.Item
+	idle   []*worker // with an open session, waiting for an item
+	busy   int       // workers with an item
+	win    window
+	reason mail.Result // why it is dead
+}
+
+// worker serves one destination with one session at a time.
+type worker struct {
+	s     *scheduler
+	d     *destination
+	items chan *queue.Item // filled by who takes the worker out of d.idle; closed when Run ends
+	link  link             // an open session; nil when there is none
+	at    place            // where it leads
+	sent  int              // messages over it
+	since time.Time        // when it was opened
+	lax   bool             // it is for one message, whose author does without what the domain demands of TLS
+
+	via     string // the session is by a host that an operator set, as the items have it
+	strict  bool   // it is as REQUIRETLS wants it: a name that is vouched for, and a certificate that verifies
+	handed  int    // messages to a customer who takes them by ATRN
+	private bool   // that session is under TLS
+}
+
+// push gives an item to a waiting worker or puts it in line, and starts a worker where that is allowed. Under the
+// lock.
+func (s *scheduler) push(it *queue.Item) {
+	d := s.dests[it.Destination]
+	if d == nil {
+		d = &destination{name: it.Destination, win: newWindow(s.m.o.Concurrency)}
+		s.dests[it.Destination] = d
+	}
+	if n := len(d.idle); n > 0 {
+		w := d.idle[n-1]
+		d.idle = d.idle[:n-1]
+		d.busy++
+		w.items <- it
+		return
+	}
+	at := len(d.ready)
+	for at > 0 && d.ready[at-1].Priority < it.Priority { // urgent ones first (RFC 6710 §5)
+		at--
+	}
+	d.ready = slices.Insert(d.ready, at, it)
+	s.start(d)
+}
+
+// start begins workers for what is ready. Under the lock.
+func (s *scheduler) start(d *destination) {
+	for len(d.ready) > 0 && d.busy < d.win.limit() && !s.stopping {
+		if s.workers >= s.m.o.Concurrency.All {
+			s.starved = true
+			s.dismissIdle()
+			return
+		}
+		w := &worker{s: s, d: d, items: make(chan *queue.Item, 1)}
+		d.busy++
+		s.workers++
+		it := d.ready[0]
+		d.ready = d.ready[1:]
+		s.running.Go(func() { w.run(it) })
+	}
+}
+
+// dismissIdle ends a waiting worker of any destination, so that another can begin when it has left. Under the lock.
+func (s *scheduler) dismissIdle() {
+	for _, d := range s.dests {
+		if n := len(d.idle); n > 0 {
+			close(d.idle[n-1].items)
+			d.idle = d.idle[:n-1]
+			return
+		}
+	}
+}
+
+// next gives the worker's next item; nil ends the worker. A worker with an open session waits for one a while.
+func (w *worker) next() *queue.Item {
+	s, d := w.s, w.d
+	s.mu.Lock()
+	if len(d.ready) > 0 && d.busy <= d.win.limit() && !s.stopping {
+		it := d.ready[0]
+		d.ready[0] = nil
+		d.ready = d.ready[1:]
+		s.mu.Unlock()
+		return it
+	}
+	d.busy--
+	if w.link == nil || len(d.ready) > 0 || s.stopping || s.starved {
+		s.mu.Unlock()
+		return nil
+	}
+	d.idle = append(d.idle, w)
+	s.mu.Unlock()
+	return w.wait()
+}
+
+// wait is next for a worker that is idle.
+func (w *worker) wait() *queue.Item {
+	timer := time.NewTimer(w.s.m.o.Timeouts.Idle)
+	defer timer.Stop()
+	select {
+	case it := <-w.items: // nil when closed
+		return it
+	case <-timer.C:
+	}
+	s, d := w.s, w.d
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for i := range d.idle {
+		if d.idle[i] == w {
+			d.idle = append(d.idle[:i], d.idle[i+1:]...)
+			return nil
+		}
+	}
+	return <-w.items // taken out in the same moment: the item is there, or the channel closed
+}
+
+// leave counts a worker out, whose session is closed, and lets others begin.
+func (s *scheduler) leave(d *destination) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.workers--
+	if s.starved {
+		s.starved = false
+		for _, o := range s.dests {
+			s.start(o)
+		}
+	} else {
+		s.start(d)
+	}
+	s.forget(d)
+}
+
+// forget drops what is known of a destination without work, unless it failed lately: one whose mail comes piece by piece
+// would else be found out anew by each. Under the lock.
+func (s *scheduler) forget(d *destination) {
+	if s.dests[d.name] != d { // forgotten before, and met again since
+		return
+	}
+	if len(d.ready) == 0 && len(d.idle) == 0 && d.busy == 0 && d.win.failures == 0 && !d.win.dead(s.m.o.Clock()) {
+		delete(s.dests, d.name)
+	}
+}
+
+// run serves items until there are none.
+func (w *worker) run(it *queue.Item) {
+	for ; it != nil; it = w.next() {
+		w.s.guard(it, func() { w.serve(it) }, func() { w.drop(false) })
+	}
+	w.drop(w.s.work.Err() == nil)
+	w.s.leave(w.d)
+}
+
+// guard runs work on an item. A panic is a bug: it is logged, and the item stays leased, so that it is not sent again
+// and again, until a restart.
+func (s *scheduler) guard(it *queue.Item, work, failed func()) {
+	defer func() {
+		if r := recover(); r != nil {
+			s.m.o.Log.Error("a delivery panicked", "queue", queueName(it), "panic", r, "stack", string(debug.Stack()))
+			failed()
+		}
+	}()
+	work()
+}
+
+// serve makes one attempt.
+func (w *worker) serve(leased *queue.Item) {
+	s := w.s
+	it, err := s.m.o.Queue.Fresh(s.work, leased)
+	if err != nil {
+		s.giveBack(leased, err)
+		return
+	}
+	todo, a := s.m.begin(it, s.m.o.Clock())
+	switch reason, dead := s.suspended(w.d); {
+	case len(todo) == 0:
+	case it.Local():
+		s.async(it, func() { s.finishLocal(it, todo, a) })
+		return
+	case it.Via != "": // whatever is known of the hosts of its destination
+		w.attempt(it, todo, &a)
+	case s.parkedAgain(it, todo, &a):
+	case dead:
+		a.all(it, todo, reason)
+	default:
+		w.attempt(it, todo, &a)
+		s.learn(w.d, a)
+	}
+	s.async(it, func() { s.finish(it, a) })
+}
+
+// async records results while the worker goes on; it waits when too many are being recorded.
+func (s *scheduler) async(it *queue.Item, record func()) {
+	s.commits <- struct{}{}
+	s.running.Go(func() {
+		s.guard(it, record, func() {})
+		<-s.commits
+	})
+}
+
+// suspended gives the result for an item of a destination that is dead at the moment.
+func (s *scheduler) suspended(d *destination) (mail.Result, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return d.reason, d.win.dead(s.m.o.Clock())
+}
+
+// learn draws conclusions from an attempt for the destination's window.
+func (s *scheduler) learn(d *destination, a attempt) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch a.host {
+	case hostAnswered:
+		d.win.succeeded()
+		s.start(d)
+	case hostFailed:
+		d.win.failed(s.m.o.Clock(), deadFirst(s.m.o.Schedule), s.m.o.Schedule.First)
+		d.reason = a.reason
+	}
+}
+
+// deadFirst is how long a destination is dead at first.
+func deadFirst(sch Schedule) time.Duration { return min(time.Minute, sch.First) }

@@ -1,0 +1,122 @@
+package mta
+
+import (
+	"context"
+	"crypto/tls"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"time"
+
+	"postel/internal/bus"
+	"postel/internal/directory"
+	"postel/internal/kv"
+	"postel/internal/mail"
+	"postel/internal/mda"
+	"postel/internal/observe"
+	"postel/internal/queue"
+	"postel/internal/route"
+	"postel/internal/store"
+	"postel/internal/tlspolicy"
+)
+
+// Router says where a domain's mail goes; *route.Router is one.
+type Router interface {
+	Route(ctx context.Context, d mail.Domain) (route.Plan, error)
+	// Via is Route for mail that an operator sends by a given host.
+	Via(ctx context.Context, d mail.Domain, via string) (route.Plan, error)
+}
+
+// Blobs opens bodies; *blob.Store does.
+type Blobs interface {
+	Open(ctx context.Context, id mail.ID, off, n int64) (io.ReadCloser, error)
+}
+
+// Options are what an MTA is built from.
+type Options struct {
+	Hostname    mail.Domain // how we greet, and who reports
+	KV          kv.Store
+	Store       *store.Store
+	Blobs       Blobs
+	Queue       *queue.Queue
+	Directory   directory.Directory
+	Router      Router
+	OnDemand    func(ctx context.Context, d mail.Domain) (bool, error)            // whether a domain's mail waits to be taken by ATRN; nil is never
+	Bus         bus.Bus                                                           // may be nil
+	Dial        func(ctx context.Context, network, addr string) (net.Conn, error) // nil is net.Dialer's
+	TLSPolicy   *tlspolicy.Keeper                                                 // nil: TLS where it is offered, not verified
+	TLS         *tls.Config                                                       // for what verification does not decide; may be nil
+	Schedule    Schedule
+	Concurrency Concurrency
+	Timeouts    Timeouts
+	MaxHeader   int              // octets of the header section of what Take takes; 0 is message.MaxHeader
+	Glass       *observe.Glass   // may be nil
+	Journey     *observe.Journey // may be nil
+	// Attempted hears of each recipient's part in an attempt, when it is recorded, and how long after the mail was accepted;
+	// may be nil.
+	Attempted func(fate string, after time.Duration)
+	IDs       *mail.IDs        // nil is a source of its own
+	Clock     func() time.Time // nil is time.Now
+	Log       *slog.Logger     // nil is none
+}
+
+// Timeouts bound an attempt. The zero value is the default.
+type Timeouts struct {
+	Connect time.Duration // to one address; 0 is 30 s
+	Idle    time.Duration // a session without a message is kept this long for the next; 0 is 2 s
+	Stop    time.Duration // what is under way when Run is to end has this long; 0 is 5 s
+}
+
+func (t Timeouts) withDefaults() Timeouts {
+	for _, f := range []struct {
+		v   *time.Duration
+		def time.Duration
+	}{{&t.Connect, 30 * time.Second}, {&t.Idle, 2 * time.Second}, {&t.Stop, 5 * time.Second}} {
+		if *f.v <= 0 {
+			*f.v = f.def
+		}
+	}
+	return t
+}
+
+// MTA takes mail and delivers what is queued. Safe for concurrent use.
+type MTA struct {
+	o      Options
+	mda    *mda.MDA
+	sched  *scheduler
+	resume tls.ClientSessionCache
+
+	chunkless addrSet // hosts that offer CHUNKING and do not know BDAT
+
+	open func(ctx context.Context, t target, addr netip.AddrPort) (link, *refusal) // openSession but in tests
+}
+
+// New makes an MTA. It delivers nothing before Run.
+func New(o Options) *MTA {
+	o.Schedule = o.Schedule.withDefaults()
+	o.Concurrency = o.Concurrency.withDefaults()
+	o.Timeouts = o.Timeouts.withDefaults()
+	if o.IDs == nil {
+		o.IDs = new(mail.IDs)
+	}
+	if o.Clock == nil {
+		o.Clock = time.Now
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Dial == nil {
+		o.Dial = new(net.Dialer).DialContext
+	}
+	m := &MTA{o: o, mda: mda.New(o.Directory, o.Store), resume: tls.NewLRUClientSessionCache(256)}
+	m.open = m.openSession
+	m.sched = newScheduler(m)
+	if o.Journey != nil {
+		o.Queue.Follow(m.tellDeed)
+	}
+	return m
+}
+
+// Run delivers what is queued until ctx ends; what is under way then may finish for Timeouts.Stop. Call it once.
+func (m *MTA) Run(ctx context.Context) error { return m.sched.run(ctx) }
