@@ -39,7 +39,7 @@ var backends = []string{"kv/pebble", "kv/postgres", "blob/file", "blob/s3", "bus
 // allowed is the table of imports. Test files are free of it.
 var allowed = map[string]row{
 	"mail":    {foreign: "golang.org/x/net/idna"},
-	"vfs":     {foreign: "github.com/cockroachdb/pebble/v2/vfs"},
+	"vfs":     {foreign: "github.com/cockroachdb/pebble/v2/vfs golang.org/x/sys/unix"},
 	"observe": {ours: "mail"},
 	"space":   {ours: "mail vfs"},
 	"rate":    {},

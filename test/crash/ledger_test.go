@@ -100,7 +100,8 @@ func (l *ledger) refused(format string, args ...any) {
 	l.wrong(format, args...)
 }
 
-// message makes a new one. One in fifty is larger than what is kept in a row.
+// message makes a new one. One in fifty is larger than what is kept in a row, one in five hundred so large that it is written
+// past the page cache.
 func (l *ledger) message() message {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -108,6 +109,9 @@ func (l *ledger) message() message {
 	size := 200 + l.next*37%4000
 	if l.next%50 == 0 {
 		size = 150_000 + l.next%5000
+	}
+	if l.next%500 == 250 {
+		size = 1_500_000 + l.next%7000
 	}
 	return message{fmt.Sprintf("c%07d", l.next), size}
 }

@@ -44,6 +44,8 @@ type Store struct {
 	dir  string
 	room func(n int64) error
 
+	direct vfs.Direct
+
 	mu   sync.Mutex
 	made map[string]bool // directories known to be durable
 }
@@ -98,7 +100,7 @@ func (s *Store) Create(_ context.Context, id mail.ID) (blob.LargeWriter, error) 
 	if err != nil {
 		return nil, unavailable("blob.create", err)
 	}
-	return &writer{s: s, id: id, temp: name, file: f}, nil
+	return &writer{s: s, id: id, temp: name, file: f, out: s.direct.Writer(f)}, nil
 }
 
 // Open implements blob.Large.
@@ -202,6 +204,7 @@ type writer struct {
 	id   mail.ID
 	temp string
 	file vfs.File // nil once closed
+	out  *vfs.DirectWriter
 	done bool
 }
 
@@ -212,7 +215,7 @@ func (w *writer) Write(p []byte) (int, error) {
 			return 0, err
 		}
 	}
-	n, err := w.file.Write(p)
+	n, err := w.out.Write(p)
 	if err != nil {
 		return n, unavailable("blob.write", err)
 	}
@@ -222,6 +225,9 @@ func (w *writer) Write(p []byte) (int, error) {
 // Commit implements blob.LargeWriter.
 func (w *writer) Commit() error {
 	if err := w.s.directory(w.id); err != nil {
+		return unavailable("blob.commit", err)
+	}
+	if err := w.out.Finish(); err != nil {
 		return unavailable("blob.commit", err)
 	}
 	file := w.file
@@ -239,6 +245,7 @@ func (w *writer) Abort() {
 		return
 	}
 	w.done = true
+	w.out.Abort()
 	if w.file != nil {
 		_ = w.file.Close() // the file goes anyway
 		w.file = nil
