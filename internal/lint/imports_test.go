@@ -15,7 +15,7 @@ var levels = []struct {
 }{
 	{"nouns", []string{"mail", "vfs", "observe", "space", "rate"}},
 	{"formats", []string{"message", "dsn", "proto/smtp", "proto/imap", "proto/pop3", "proto/proxy", "proto/sasl"}},
-	{"network", []string{"dns", "dns/dnstest", "route", "tlspolicy", "tlspolicy/certs", "tlspolicy/dane", "tlspolicy/mtasts", "oauth"}},
+	{"network", []string{"dns", "dns/dnstest", "route", "tlspolicy", "tlspolicy/certs", "tlspolicy/dane", "tlspolicy/mtasts", "tlspolicy/tlsrpt", "oauth"}},
 	{"storage", []string{
 		"kv", "kv/pebble", "kv/postgres", "kv/kvtest", "kv/pgtest", "blob", "blob/file", "blob/s3", "blob/blobtest", "blob/s3test",
 		"bus", "bus/local", "bus/postgres", "bus/bustest", "lease", "search", "directory", "directory/local", "upgrade",
@@ -59,6 +59,7 @@ var allowed = map[string]row{
 	"tlspolicy/certs":  {ours: "mail vfs"},
 	"tlspolicy/dane":   {ours: "dns mail"},
 	"tlspolicy/mtasts": {ours: "dns mail", foreign: "golang.org/x/sync"},
+	"tlspolicy/tlsrpt": {ours: "mail message"},
 	"oauth":            {ours: "mail", foreign: "github.com/coreos/go-oidc/v3 github.com/go-jose/go-jose/v4"},
 
 	"kv":              {ours: "mail"},
@@ -105,7 +106,7 @@ var allowed = map[string]row{
 	"config":   {ours: "mail", foreign: "github.com/pelletier/go-toml/v2"},
 	"transfer": {ours: "mail proto/imap"},
 	"admin":    {ours: "backup check directory mail message mta observe proto/smtp queue route store transfer upgrade"},
-	"tool":     {ours: "admin backup check config fetch transfer dns mail message observe proto/sasl proto/smtp route tlspolicy tlspolicy/dane tlspolicy/mtasts tool vfs", foreign: "github.com/spf13/cobra github.com/spf13/pflag golang.org/x/term"},
+	"tool":     {ours: "admin backup check config fetch transfer dns mail message observe proto/sasl proto/smtp route tlspolicy tlspolicy/dane tlspolicy/mtasts tlspolicy/tlsrpt tool vfs", foreign: "github.com/spf13/cobra github.com/spf13/pflag golang.org/x/term"},
 	"app":      {ours: "*", foreign: "github.com/spf13/cobra github.com/prometheus/client_golang golang.org/x/sync golang.org/x/sys golang.org/x/term"},
 	"lint":     {},
 }
