@@ -54,6 +54,7 @@ type Server struct {
 	cancel context.CancelFunc
 
 	open, accepted, refused, panics atomic.Int64
+	awake                           atomic.Bool // see prompt
 
 	free chan *Conn // to goroutines that wait for a session
 
@@ -217,6 +218,9 @@ func (s *Server) enter(nc net.Conn) *Conn {
 }
 
 func (s *Server) newConn(nc net.Conn) *Conn {
+	if t, ok := nc.(*net.TCPConn); ok {
+		nc = newPrompt(t, s)
+	}
 	c := &Conn{server: s, raw: nc, rw: nc, remote: addrPort(nc.RemoteAddr()), local: addrPort(nc.LocalAddr())}
 	if t, ok := nc.(*tls.Conn); ok { // begun by somebody else: ServeConn
 		c.raw, c.tls = t.NetConn(), t
