@@ -39,7 +39,8 @@ func (n *node) build(ctx context.Context) error {
 	n.mta = mta.New(mta.Options{
 		Hostname: c.Hostname, KV: n.kv, Store: n.store, Blobs: n.blobs, Queue: n.queue, Directory: dir,
 		MaxHeader: int(c.Limits.Header), Router: router, TLSPolicy: n.tlsPolicy(), OnDemand: n.onDemand, Bus: n.bus, Glass: n.glass, Journey: n.journey, IDs: n.ids, Clock: n.clock, Log: n.Log, Attempted: n.countAttempts(),
-		Schedule:    mta.Schedule{First: c.Queue.First, Max: c.Queue.Max, GiveUp: c.Queue.Lifetime},
+		Schedule:    mta.Schedule{First: c.Queue.First, Max: c.Queue.Max, GiveUp: c.Queue.Lifetime, Warn: c.Queue.Warn, OnlyAsked: c.Queue.Warn == 0},
+		Languages:   c.Languages,
 		Concurrency: mta.Concurrency{Most: c.Queue.Concurrency, All: c.Queue.Active},
 	})
 	n.logins = n.rates(c.Limits.FailedLoginRate, time.Hour)

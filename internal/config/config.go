@@ -35,6 +35,7 @@ type Config struct {
 	Queue       Queue
 	Limits      Limits
 	Submission  Submission
+	Languages   []string // of reports
 	Domains     []Domain
 	Routes      []Route
 	Fetches     []Fetch
@@ -74,6 +75,7 @@ type Queue struct {
 	First       time.Duration // after the first failure; it doubles
 	Max         time.Duration // up to this
 	Lifetime    time.Duration // then it is returned
+	Warn        time.Duration // then the sender is told of the delay; 0: only who asked
 	Concurrency int           // connections to one destination at most
 	Active      int           // deliveries at once at most
 }

@@ -60,6 +60,11 @@ func settings(c *Config) []setting {
 		duration("queue.first", "5m", "wait after the first failed attempt; it doubles from attempt to attempt", &q.First),
 		duration("queue.max", "4h", "longest wait between attempts", &q.Max),
 		duration("queue.lifetime", "5d", "how long mail is tried before it is returned", &q.Lifetime),
+		durationOrNone("queue.warn", "4h", "how long mail is tried before its sender is told that it waits: whoever asked (NOTIFY=DELAY), and of what is submitted here and no program wrote who did not say; 0: only who asked, after 4 hours", &q.Warn),
+		{
+			"reports.languages", "en, fr", "languages of the reports to senders, in their order, as [\"fr\", \"en\"]: en, fr",
+			languages(&c.Languages), func() string { return strings.Join(c.Languages, ", ") },
+		},
 		number("queue.concurrency", "20", "connections to one destination at most", &q.Concurrency, 1, 1000),
 		number("queue.active", "200", "deliveries at once at most", &q.Active, 1, 10_000),
 		{"limits.message", "50MiB", "largest message (552 5.3.4 beyond)", size(&l.Message), func() string { return showSize(l.Message) }},

@@ -323,6 +323,23 @@ func showDomains(list []mail.Domain) string {
 	return strings.Join(words, " ")
 }
 
+// languages takes the tags of languages of reports, each once.
+func languages(p *[]string) func(any) error {
+	return list(func(words []string) error {
+		*p = nil
+		for word := range strings.FieldsFuncSeq(strings.Join(words, ","), func(r rune) bool { return r == ',' || r == ' ' }) {
+			if known := []string{"en", "fr"}; !slices.Contains(known, word) || slices.Contains(*p, word) {
+				return fmt.Errorf("want some of %s, each once", strings.Join(known, ", "))
+			}
+			*p = append(*p, word)
+		}
+		if len(*p) == 0 {
+			return fmt.Errorf("want at least one language")
+		}
+		return nil
+	})
+}
+
 // accounts takes addresses.
 func accounts(p *[]mail.Address) func([]string) error {
 	return func(words []string) error {

@@ -34,9 +34,9 @@ func readOriginal(r io.Reader, want Return, limit int64) (original, error) {
 	header := headerLen(b)
 	switch {
 	case o.full:
-	case int64(header) > limit:
+	case int64(header) > min(limit, headerLimit):
 		o.cut = true
-		header = cutFields(b[:limit])
+		header = cutFields(b[:min(limit, headerLimit)])
 		b = b[:header]
 	default:
 		b = b[:header]

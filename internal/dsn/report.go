@@ -46,8 +46,11 @@ func ParseReturn(ret string) Return {
 	return ReturnHeaders
 }
 
-// DefaultLimit is the largest original that is returned in full, and the most of a header that is, in octets.
-const DefaultLimit = 50 << 10
+// DefaultLimit is the largest original that is returned in full, in octets.
+const DefaultLimit = 256 << 10
+
+// headerLimit is the most of a header that is returned alone.
+const headerLimit = 64 << 10
 
 // Report is one notification about one message to its sender. ReportingMTA, From, To, Date, MessageID and at least
 // one recipient are needed.
@@ -70,6 +73,8 @@ type Report struct {
 	UTF8   bool   // the report may be sent with SMTPUTF8, so its headers may hold UTF-8 (RFC 6533)
 	Stays  bool   // the report goes into a mailbox here, so octets above 127 may be anywhere in it
 	Limit  int64  // of the returned original in octets; 0 is DefaultLimit
+	// Languages of the part for people, by their tags, in their order (Languages); empty is all that are known.
+	Languages []string
 }
 
 // Recipient is what a report tells of one recipient (RFC 3464 §2.3).

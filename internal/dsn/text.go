@@ -3,84 +3,118 @@ package dsn
 import (
 	"fmt"
 	"strings"
-
-	"postel/internal/message"
 )
 
-// text gives the part for people, with LF line ends.
+// text gives the part for people, with LF line ends: for each language what to do, of whom, and what the hosts said.
 func (r *Report) text(o original) string {
+	list := in(r.Languages)
 	var b strings.Builder
-	fmt.Fprintf(&b, "This is the mail system at %s.\n", r.ReportingMTA)
-	if !r.Arrival.IsZero() {
-		fmt.Fprintf(&b, "It is about the message that you sent, which arrived here on\n%s.\n", message.FormatDate(r.Arrival))
-	}
-	for _, a := range []Action{Failed, Delayed, Delivered, Relayed, Expanded} {
-		r.section(&b, a)
-	}
-	switch {
-	case o.full:
-		b.WriteString("\nYour message is attached.\n")
-	case o.cut:
-		b.WriteString("\nYour message is too large to be returned in full; its header is attached.\n")
-	case len(o.body) > 0:
-		b.WriteString("\nThe header of your message is attached.\n")
+	for i, l := range list {
+		if i > 0 {
+			b.WriteString("\n---- " + l.name + " ----\n\n")
+		}
+		r.write(&b, l, o)
 	}
 	return b.String()
 }
 
-// section tells of the recipients with one action.
-func (r *Report) section(b *strings.Builder, a Action) {
+// write tells all in one language.
+func (r *Report) write(b *strings.Builder, l *language, o original) {
+	for k := range classes {
+		r.section(b, l, k)
+	}
+	switch {
+	case o.full:
+		paragraph(b, "", l.whole)
+	case o.cut:
+		paragraph(b, "", l.large)
+	case len(o.body) > 0:
+		paragraph(b, "", l.header)
+	}
+	paragraph(b, "", fmt.Sprintf(l.system, r.ReportingMTA))
+	if !r.Arrival.IsZero() {
+		paragraph(b, "", fmt.Sprintf(l.came, l.date(r.Arrival)))
+	}
+}
+
+// section tells of the recipients of one class.
+func (r *Report) section(b *strings.Builder, l *language, k class) {
 	title := true
 	for _, c := range r.Recipients {
-		if c.Action != a {
+		if c.classOf() != k {
 			continue
 		}
 		if title {
-			b.WriteString("\n" + heading(a) + "\n")
+			advice := l.advice[k]
+			if c.Action == Failed {
+				advice += " " + l.given
+			}
+			paragraph(b, "", advice)
+			b.WriteString("\n")
 			title = false
 		}
-		fmt.Fprintf(b, "\n  <%s>\n", oneLine(c.Final.String()))
+		b.WriteString("  <" + oneLine(c.Final.String()) + ">\n")
 		if _, addr, ok := strings.Cut(c.Original, ";"); ok && !strings.EqualFold(strings.TrimSpace(addr), c.Final.String()) {
-			fmt.Fprintf(b, "    (you wrote to %s)\n", oneLine(strings.TrimSpace(addr)))
+			b.WriteString("    " + fmt.Sprintf(l.wrote, oneLine(strings.TrimSpace(addr))) + "\n")
 		}
-		for _, line := range c.lines() {
-			for l := range strings.SplitSeq(message.FoldText(line, 4), "\r\n") {
-				b.WriteString("    " + strings.TrimSpace(l) + "\n")
-			}
+		for _, line := range c.lines(l) {
+			paragraph(b, "    ", line)
 		}
+		b.WriteString("\n")
 	}
 }
 
-func heading(a Action) string {
-	switch a {
-	case Failed:
-		return "Your message could not be delivered to the following recipients. It will not be\ntried again."
-	case Delayed:
-		return "Your message could not be delivered yet to the following recipients. You need not\nsend it again: it will be retried."
-	case Delivered:
-		return "Your message was delivered to the following recipients."
-	case Relayed:
-		return "Your message was passed on for the following recipients to a system that will not\nreport its delivery."
+// textWidth is the most octets that a line takes in quoted-printable, where its words allow: so none is broken within.
+const textWidth = 74
+
+// paragraph writes a text in lines.
+func paragraph(b *strings.Builder, indent, text string) {
+	used := 0
+	for word := range strings.FieldsSeq(text) {
+		n := encodedLen(word)
+		switch {
+		case used == 0:
+			b.WriteString(indent)
+			used = len(indent)
+		case used+1+n > textWidth && len(word) > 1: // what is shorter is punctuation, which French parts by a blank
+			b.WriteString("\n" + indent)
+			used = len(indent)
+		default:
+			b.WriteByte(' ')
+			used++
+		}
+		b.WriteString(word)
+		used += n
 	}
-	return "Your message was passed on to the members of the following lists or aliases."
+	b.WriteByte('\n')
+}
+
+// encodedLen is how many octets a word takes in quoted-printable.
+func encodedLen(word string) (n int) {
+	for i := range len(word) {
+		if n++; word[i] >= 0x7f || word[i] == '=' {
+			n += 2
+		}
+	}
+	return n
 }
 
 // lines gives what there is to say of a recipient.
-func (c Recipient) lines() []string {
+func (c Recipient) lines(l *language) []string {
 	var list []string
 	if c.Reason != "" {
 		list = append(list, oneLine(c.Reason))
 	}
 	switch {
 	case c.Diagnostic != "" && c.RemoteMTA != "":
-		list = append(list, oneLine("The host "+c.RemoteMTA+" said: "+c.Diagnostic))
+		list = append(list, oneLine(fmt.Sprintf(l.said, c.RemoteMTA, c.Diagnostic)))
 	case c.Diagnostic != "":
 		list = append(list, oneLine(c.Diagnostic))
 	case c.Reason == "":
-		list = append(list, "Status "+c.Status.String())
+		list = append(list, fmt.Sprintf(l.status, c.Status))
 	}
 	if c.Action == Delayed && !c.WillRetry.IsZero() {
-		list = append(list, "It will be retried until "+message.FormatDate(c.WillRetry)+".")
+		list = append(list, fmt.Sprintf(l.until, l.date(c.WillRetry)))
 	}
 	return list
 }

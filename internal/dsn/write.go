@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"fmt"
 	"io"
+	"mime/quotedprintable"
 	"strings"
 	"time"
 
@@ -31,10 +32,10 @@ func (r *Report) WriteTo(w io.Writer, original io.Reader) (Written, error) {
 	if boundary == "" {
 		boundary = "=_" + rand.Text()
 	}
-	b := r.write(o, boundary, utf8, original != nil)
+	b := r.assemble(o, boundary, utf8, original != nil)
 	if !utf8 && !r.Stays && !isASCII(string(b)) && !converts(b) {
 		o.sealed = true
-		b = r.write(o, boundary, utf8, true)
+		b = r.assemble(o, boundary, utf8, true)
 	}
 	done := Written{Size: int64(len(b)), UTF8: utf8}
 	if !isASCII(string(b)) {
@@ -51,8 +52,8 @@ func converts(report []byte) bool {
 	return err == nil
 }
 
-// write gives the report, with the part for the original if there is any.
-func (r *Report) write(o original, boundary string, utf8, returns bool) []byte {
+// assemble gives the report, with the part for the original if there is any.
+func (r *Report) assemble(o original, boundary string, utf8, returns bool) []byte {
 	var b bytes.Buffer
 	r.writeHeader(&b, boundary, utf8)
 	r.writeText(&b, boundary, o)
@@ -94,16 +95,17 @@ func (r *Report) writeHeader(b *bytes.Buffer, boundary string, utf8 bool) {
 }
 
 func (r *Report) subject() string {
+	l := in(r.Languages)[0]
 	switch r.worst() {
 	case Failed:
-		return "Undelivered mail returned to sender"
+		return l.failed
 	case Delayed:
-		return "Delayed mail (still being retried)"
+		return l.delayed
 	}
-	return "Successful mail delivery report"
+	return l.success
 }
 
-func writePart(b *bytes.Buffer, boundary, mediaType, encoding, description string) {
+func writePart(b *bytes.Buffer, boundary, mediaType, encoding, description string, more ...string) {
 	fmt.Fprintf(b, "\r\n--%s\r\nContent-Type: %s\r\n", boundary, mediaType)
 	if description != "" {
 		fmt.Fprintf(b, "Content-Description: %s\r\n", description)
@@ -111,20 +113,32 @@ func writePart(b *bytes.Buffer, boundary, mediaType, encoding, description strin
 	if encoding != "7bit" {
 		fmt.Fprintf(b, "Content-Transfer-Encoding: %s\r\n", encoding)
 	}
+	for _, field := range more {
+		b.WriteString(field + "\r\n")
+	}
 	b.WriteString("\r\n")
 }
 
-// writeText writes the part for people. It goes as base64 when an address is not ASCII, so that it needs nothing of
-// the transport.
+// writeText writes the part for people, in quoted-printable unless it is ASCII, so that it needs nothing of the
+// transport and can still be read as it stands (RFC 2045 §6.7).
 func (r *Report) writeText(b *bytes.Buffer, boundary string, o original) {
 	text := strings.ReplaceAll(r.text(o), "\n", "\r\n")
+	mediaType, encoding := "text/plain; charset=utf-8", "quoted-printable"
 	if isASCII(text) {
-		writePart(b, boundary, "text/plain; charset=us-ascii", "7bit", "Notification")
+		mediaType, encoding = "text/plain; charset=us-ascii", "7bit"
+	}
+	var tags []string
+	for _, l := range in(r.Languages) {
+		tags = append(tags, l.tag)
+	}
+	writePart(b, boundary, mediaType, encoding, "Notification", "Content-Language: "+strings.Join(tags, ", ")) // RFC 3282 §2
+	if encoding == "7bit" {
 		b.WriteString(text)
 		return
 	}
-	writePart(b, boundary, "text/plain; charset=utf-8", "base64", "Notification")
-	b.Write(base64Lines([]byte(text)))
+	w := quotedprintable.NewWriter(b)
+	_, _ = io.WriteString(w, text) // into memory
+	_ = w.Close()
 }
 
 // writeStatus writes the part for programs: fields of the message, then a block for each recipient (RFC 3464 §2.1).

@@ -50,6 +50,7 @@ type Options struct {
 	Schedule    Schedule
 	Concurrency Concurrency
 	Timeouts    Timeouts
+	Languages   []string         // of reports, as dsn.Report has them
 	MaxHeader   int              // octets of the header section of what Take takes; 0 is message.MaxHeader
 	Glass       *observe.Glass   // may be nil
 	Journey     *observe.Journey // may be nil

@@ -29,7 +29,7 @@ func (m *MTA) park(ctx context.Context, items []*queue.Item) error {
 		for n := range it.Recipients {
 			if r := &it.Recipients[n]; waits && r.Last.Code == 0 {
 				r.Last, r.LastTime = waitsForCustomer(), r.Due // so that whoever looks at the queue sees why
-				r.Due = sooner(m.o.Schedule.parked(began(it), r.Due), it.By, r.Due)
+				r.Due = sooner(m.o.Schedule.parked(began(it), r.Due), it.By.Deadline, r.Due)
 			}
 		}
 	}
@@ -44,12 +44,8 @@ func waitsForCustomer() mail.Result {
 // parked gives the time when mail that waits for its customer is looked at next: when a report of delay may be asked
 // for, then when it has waited too long.
 func (s Schedule) parked(began, now time.Time) time.Time {
-	warn := s.Warn
-	if warn <= 0 {
-		warn = defaultWarn
-	}
 	end := began.Add(s.GiveUp)
-	if t := began.Add(warn); t.After(now) && t.Before(end) {
+	if t := began.Add(s.Warn); t.After(now) && t.Before(end) {
 		return t
 	}
 	return end

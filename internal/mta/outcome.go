@@ -105,9 +105,14 @@ func (m *MTA) decide(it *queue.Item, results []verdict, now time.Time) (d decisi
 			o.State = queue.Failed
 			d.failed = append(d.failed, v.n)
 		default:
-			o.State, o.Due = queue.Waiting, sooner(due, it.By, now)
-			if o.Delayed = !rcpt.Delayed && m.tellsDelay(it, v.n, now); o.Delayed {
+			o.State, o.Due = queue.Waiting, sooner(due, it.By.Deadline, now)
+			if rcpt.Delayed || !m.wantsDelay(it, v.n) {
+				break
+			}
+			if o.Delayed = m.late(it, now); o.Delayed {
 				d.delayed = append(d.delayed, v.n)
+			} else {
+				o.Due = sooner(o.Due, began(it).Add(m.o.Schedule.Warn), now)
 			}
 		}
 		d.outs = append(d.outs, o)
@@ -234,12 +239,23 @@ func (m *MTA) tellsSuccess(it *queue.Item, v verdict) bool {
 	return notify&mail.NotifySuccess != 0 && v.noDSN
 }
 
-// tellsDelay tells whether the sender is to be told now that a recipient is still waiting: after a while, or when the
-// time that the sender set has passed (RFC 2852 §4.1).
-func (m *MTA) tellsDelay(it *queue.Item, n int, now time.Time) bool {
+// wantsDelay tells whether the sender is to be told once that a recipient waits. Unasked it is told to our own users
+// alone, of mail that a person wrote (RFC 3461 §4.1 leaves it to us): a stranger's address may be anybody's, and a program
+// reads no such news. Who set a time by which the mail should be there is told too (RFC 2852 §4.1).
+func (m *MTA) wantsDelay(it *queue.Item, n int) bool {
 	notify := it.Recipients[n].Notify
-	asked := notify&mail.NotifyDelay != 0
-	return !it.From.IsNull() && (asked || notify == 0) && (m.o.Schedule.warns(asked, began(it), now) || overdue(it.By, now))
+	switch {
+	case it.From.IsNull():
+		return false
+	case notify != 0:
+		return notify&mail.NotifyDelay != 0
+	}
+	return !it.By.Deadline.IsZero() || it.Submitted && !it.Automatic && !m.o.Schedule.OnlyAsked
+}
+
+// late tells whether an item has waited for so long that its sender is told, or beyond the time that the sender set.
+func (m *MTA) late(it *queue.Item, now time.Time) bool {
+	return m.o.Schedule.warns(began(it), now) || overdue(it.By, now)
 }
 
 // silence says why no report is made.

@@ -3,7 +3,6 @@ package mta
 import (
 	"context"
 	"slices"
-	"strings"
 	"time"
 
 	"postel/internal/dsn"
@@ -124,6 +123,7 @@ func (m *MTA) writeReport(ctx context.Context, in *store.Incoming, it *queue.Ite
 		From: mail.Address{Local: "MAILER-DAEMON", Domain: m.o.Hostname}, To: it.From, Date: now,
 		MessageID: m.messageID(in.ID()), ReportingMTA: m.o.Hostname, EnvelopeID: it.EnvelopeID, Arrival: it.Received,
 		UTF8: it.UTF8 && here, Stays: here, Return: dsn.ReturnHeaders,
+		Languages: m.o.Languages,
 	}
 	for _, o := range d.outs {
 		switch {
@@ -161,7 +161,6 @@ func failure(it *queue.Item, o queue.Outcome, now time.Time) dsn.Recipient {
 	r.Action = dsn.Failed
 	if !o.Result.Permanent() {
 		r.Status = mail.Enhanced{4, 4, 7} // RFC 3463 §3.5: delivery time expired
-		r.Reason = strings.TrimSpace("It could not be delivered in the time that this system keeps trying. " + r.Reason)
 	}
 	return r
 }

@@ -12,10 +12,10 @@ type Schedule struct {
 	First  time.Duration // after the first failure; 0 is 5 minutes
 	Max    time.Duration // the interval doubles up to this; 0 is 4 hours
 	GiveUp time.Duration // how long it is tried since it was accepted; 0 is 5 days (RFC 5321 §4.5.4.1)
-	Warn   time.Duration // after how long the sender is told of the delay; 0 only when asked for (NOTIFY=DELAY), after 4 hours
+	Warn   time.Duration // after how long the sender is told of the delay; 0 is 4 hours
+	// OnlyAsked tells of a delay only who asked for it (NOTIFY=DELAY).
+	OnlyAsked bool
 }
-
-const defaultWarn = 4 * time.Hour
 
 func (s Schedule) withDefaults() Schedule {
 	if s.First <= 0 {
@@ -26,6 +26,9 @@ func (s Schedule) withDefaults() Schedule {
 	}
 	if s.GiveUp <= 0 {
 		s.GiveUp = 5 * 24 * time.Hour
+	}
+	if s.Warn <= 0 {
+		s.Warn = 4 * time.Hour
 	}
 	s.Max = max(s.Max, s.First)
 	return s
@@ -56,17 +59,8 @@ func (s Schedule) next(attempt int, received, now time.Time) (time.Time, bool) {
 	return t, true
 }
 
-// warns tells whether the sender is to be told of the delay now: asked says whether the envelope asked for it.
-func (s Schedule) warns(asked bool, received, now time.Time) bool {
-	after := s.Warn
-	if after <= 0 {
-		if !asked {
-			return false
-		}
-		after = defaultWarn
-	}
-	return now.Sub(received) >= after
-}
+// warns tells whether the sender is to be told of the delay now.
+func (s Schedule) warns(received, now time.Time) bool { return now.Sub(received) >= s.Warn }
 
 // began gives when an item's time began: it was accepted or, when its sender wanted it held, released (RFC 4865 §4.1).
 func began(it *queue.Item) time.Time {
@@ -81,10 +75,10 @@ func overdue(by mail.DeliverBy, now time.Time) bool {
 	return !by.Deadline.IsZero() && !now.Before(by.Deadline)
 }
 
-// sooner gives due, or the deadline where that comes first: something is to be done then.
-func sooner(due time.Time, by mail.DeliverBy, now time.Time) time.Time {
-	if !by.Deadline.IsZero() && by.Deadline.After(now) && by.Deadline.Before(due) {
-		return by.Deadline
+// sooner gives due, or another time to come at which something is to be done, where that is before; zero is none.
+func sooner(due, other, now time.Time) time.Time {
+	if other.After(now) && other.Before(due) {
+		return other
 	}
 	return due
 }

@@ -57,7 +57,7 @@ func (m *MTA) Take(ctx context.Context, in Intake) ([]smtp.Result, error) {
 		}
 		err := in.Edit(h)
 		msg.MessageID = h.Get("Message-ID")
-		msg.DeliveredTo = h.DeliveredTo()
+		msg.DeliveredTo, msg.Automatic = h.DeliveredTo(), automatic(h)
 		return err
 	})
 	if err != nil {
@@ -87,6 +87,21 @@ func (m *MTA) Take(ctx context.Context, in Intake) ([]smtp.Result, error) {
 	}
 	msg.Trace = m.received(in, msg.Message.ID())
 	return m.accept(ctx, in, msg)
+}
+
+// automatic tells whether a program wrote the message, as its header says: RFC 3834 §5, the fields of mailing lists
+// (RFC 2369, RFC 2919), and what programs from before them write.
+func automatic(h *message.Header) bool {
+	word, _, _ := strings.Cut(h.Get("Auto-Submitted"), ";")
+	word, _, _ = strings.Cut(word, "(")
+	if word = strings.TrimSpace(word); word != "" && !strings.EqualFold(word, "no") {
+		return true
+	}
+	switch strings.ToLower(strings.TrimSpace(h.Get("Precedence"))) {
+	case "bulk", "list", "junk":
+		return true
+	}
+	return h.Has("List-Id") || h.Has("List-Unsubscribe")
 }
 
 // maxHidden bounds the fields of the author's own copy alone, so that they fit in a prefix with the trace; longer ones are

@@ -43,17 +43,15 @@ func TestWarns(t *testing.T) {
 	start := time.Unix(1_800_000_000, 0)
 	for _, c := range []struct {
 		warn  time.Duration
-		asked bool
 		after time.Duration
 		want  bool
 	}{
-		{0, false, 100 * time.Hour, false},
-		{0, true, 3 * time.Hour, false},
-		{0, true, 4 * time.Hour, true},
-		{time.Hour, false, 59 * time.Minute, false},
-		{time.Hour, false, time.Hour, true},
+		{0, 3 * time.Hour, false},
+		{0, 4 * time.Hour, true},
+		{time.Hour, 59 * time.Minute, false},
+		{time.Hour, time.Hour, true},
 	} {
-		if got := (Schedule{Warn: c.warn}).withDefaults().warns(c.asked, start, start.Add(c.after)); got != c.want {
+		if got := (Schedule{Warn: c.warn}).withDefaults().warns(start, start.Add(c.after)); got != c.want {
 			t.Errorf("%+v: %v", c, got)
 		}
 	}

@@ -165,11 +165,28 @@ func (it *Item) encode() []byte {
 	e.num(uint64(len(it.Recipients)))
 	e.text(string(it.Prefix))
 	e.num(uint64(it.Content))
-	if it.Via != "" {
+	if more := it.more(); it.Via != "" || more != 0 {
 		e.text(it.Via)
+		if more != 0 {
+			e.num(uint64(more))
+		}
 	}
 	return e
 }
+
+// itemMore is what is true of an item; rows of which nothing is end before it.
+type itemMore uint64
+
+const moreAutomatic itemMore = 1 << iota
+
+func (it *Item) more() (m itemMore) {
+	if it.Automatic {
+		m |= moreAutomatic
+	}
+	return m
+}
+
+func (it *Item) setMore(m itemMore) { it.Automatic = m&moreAutomatic != 0 }
 
 // decodeItem reads an item; its Recipients have their number but are empty. v may be reused.
 func decodeItem(id ID, v []byte) (*Item, error) {
@@ -187,6 +204,9 @@ func decodeItem(id ID, v []byte) (*Item, error) {
 	}
 	if d.more() {
 		it.Via = d.text()
+	}
+	if d.more() {
+		it.setMore(itemMore(d.num()))
 	}
 	if n == 0 || n > MaxRecipients {
 		d.bad = true

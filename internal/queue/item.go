@@ -141,6 +141,7 @@ type Item struct {
 	Session    mail.ID
 	Received   time.Time // when it was accepted; give-up counts from here
 	Submitted  bool      // by one of our users
+	Automatic  bool      // no person wrote it (RFC 3834 §5)
 	Via        string    // the host:port that an operator wants it sent by; "" is as its destination wants
 	Recipients []Recipient
 }
