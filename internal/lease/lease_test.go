@@ -283,3 +283,35 @@ func FuzzRows(f *testing.F) {
 		}
 	})
 }
+
+// TestSlots: no two members have the same slot, also when their random numbers would, and after evictions.
+func TestSlots(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	seen := map[int]bool{}
+	var nodes []*Node
+	for range 100 { // with random slots two of 512 would be the same with certainty, nearly
+		n := p.join("n")
+		if s := n.Slot(); seen[s] || s < 0 || s >= mail.Slots {
+			t.Fatal("slot", s, "is taken")
+		}
+		seen[n.Slot()] = true
+		nodes = append(nodes, n)
+	}
+	p.live(3*DefaultTTL, nodes[:10]...) // the others die
+	clear(seen)
+	for _, n := range append([]*Node{p.join("new")}, nodes[:10]...) {
+		if seen[n.Slot()] {
+			t.Error("slot", n.Slot(), "is taken")
+		}
+		seen[n.Slot()] = true
+	}
+	for _, c := range []struct{ random, want uint64 }{{0, 1<<63 + 1}, {mail.Slots - 1, 1<<63 + mail.Slots - 1}} {
+		if id := freeNumber(c.random, []nodeRow{{id: 0}, {id: 512}}); id != c.want {
+			t.Errorf("%#x", id)
+		}
+	}
+	if id := freeNumber(511, []nodeRow{{id: 511}, {id: 0}, {id: 513}}); id != 1<<63+2 {
+		t.Errorf("%#x", id)
+	}
+}

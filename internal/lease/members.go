@@ -38,22 +38,26 @@ func (r *nodeRow) member(self uint64) Member {
 }
 
 func readNodes(ctx context.Context, s kv.Store) (rows []nodeRow, err error) {
-	from := kv.K(kv.Nodes)
 	err = s.View(ctx, lockNodes(), func(r kv.Reader) error {
-		rows = rows[:0]
-		for row, err := range r.Scan(from, from.End(), kv.ScanOptions{Limit: maxMembers}) {
-			if err != nil {
-				return err
-			}
-			x, err := decodeNode(row.Key, row.Value)
-			if err != nil {
-				return err
-			}
-			rows = append(rows, x)
-		}
-		return nil
+		rows, err = scanNodes(r)
+		return err
 	})
 	return rows, err
+}
+
+func scanNodes(r kv.Reader) (rows []nodeRow, err error) {
+	from := kv.K(kv.Nodes)
+	for row, err := range r.Scan(from, from.End(), kv.ScanOptions{Limit: maxMembers}) {
+		if err != nil {
+			return nil, err
+		}
+		x, err := decodeNode(row.Key, row.Value)
+		if err != nil {
+			return nil, err
+		}
+		rows = append(rows, x)
+	}
+	return rows, nil
 }
 
 // look reads all beats and evicts the nodes whose beat stood still for a TTL.

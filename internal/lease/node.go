@@ -85,13 +85,19 @@ func Join(ctx context.Context, o Options) (*Node, error) {
 	return n, mail.Wrap("lease.join", n.look(ctx))
 }
 
-// join writes a new row; what was held under an older one counts no more.
+// join writes a new row; what was held under an older one counts no more. Of the node's number the slot is one that no
+// other member has.
 func (n *Node) join(ctx context.Context) error {
 	var b [8]byte
 	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
-	id, start := binary.BigEndian.Uint64(b[:])|1, n.o.Clock()
+	random, id, start := binary.BigEndian.Uint64(b[:]), uint64(0), n.o.Clock()
 	row := nodeRow{beat: 1, since: uint64(max(start.UnixMilli(), 0)), name: n.o.Name}
 	err := n.o.KV.Update(ctx, kv.Txn{Frees: true, Lock: lockNodes()}, func(tx kv.Tx) error {
+		rows, err := scanNodes(tx)
+		if err != nil {
+			return err
+		}
+		id = freeNumber(random, rows)
 		tx.Set(nodeKey(id), row.encode())
 		return nil
 	})
@@ -211,6 +217,27 @@ func (n *Node) self() (id uint64, left bool) {
 // ID is the number of this node, another one after it was evicted.
 func (n *Node) ID() uint64 {
 	id, _ := n.self()
+	return id
+}
+
+// Slot is a number below mail.Slots that no other member has at the time. It changes with the ID.
+func (n *Node) Slot() int { return slotOf(n.ID()) }
+
+func slotOf(id uint64) int { return int(id % mail.Slots) }
+
+// freeNumber makes of random a number, not 0, whose slot none of rows has, as long as there is such a slot.
+func freeNumber(random uint64, rows []nodeRow) uint64 {
+	taken := make(map[int]bool, len(rows))
+	for _, r := range rows {
+		taken[slotOf(r.id)] = true
+	}
+	id := random | 1<<63
+	for range mail.Slots {
+		if !taken[slotOf(id)] {
+			break
+		}
+		id = id&^(mail.Slots-1) | (id+1)%mail.Slots
+	}
 	return id
 }
 

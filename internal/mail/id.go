@@ -1,6 +1,7 @@
 package mail
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/binary"
 	"sync"
@@ -11,8 +12,11 @@ import (
 type AccountID uint64
 
 // ID is 16 characters of base32hex in lower case (80 bits, RFC 4648 §7), which sort by time of making: 44 bits
-// of Unix milliseconds, then 36 random bits that count up within one millisecond. It names a session (shown
+// of Unix milliseconds, then 36 bits, random ones that count up within one millisecond. It names a session (shown
 // with the prefix s-), a message (m-, which is also the key of its blob) or a delivery attempt (a-).
+//
+// The 36 bits are 0 and 35 of a process that has the rows for itself, or 1, the 9 bits of its slot, and 26 of one among
+// several: at the same millisecond two of those never make the same id.
 type ID [16]byte
 
 const idAlphabet = "0123456789abcdefghijklmnopqrstuv"
@@ -23,6 +27,29 @@ type IDs struct {
 	mu   sync.Mutex
 	ms   uint64
 	tail uint64
+	base uint64 // of the tail: 0, or the slot's
+	bits int    // of the tail above base; 0 is tailBits-1
+}
+
+const (
+	tailBits = 36
+	slotBits = 9
+)
+
+// Slots is how many processes may share rows without ever making the same id.
+const Slots = 1 << slotBits
+
+// Share has ids made from now on in a slot, below Slots, that no other process with the same rows has at the time.
+func (g *IDs) Share(slot int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	base := uint64(1)<<(tailBits-1) | uint64(slot%Slots)<<(tailBits-1-slotBits) //nolint:gosec // not negative
+	if g.base == base {
+		return
+	}
+	g.base, g.bits = base, tailBits-1-slotBits
+	g.ms++ // what was made in this millisecond had another base
+	g.tail = g.base
 }
 
 // New makes an id for the time now.
@@ -31,10 +58,11 @@ func (g *IDs) New(now time.Time) ID {
 	_, _ = rand.Read(r[:]) // never fails (crypto/rand)
 	random := binary.BigEndian.Uint64(r[:])
 	g.mu.Lock()
+	bits := cmp.Or(g.bits, tailBits-1)
 	if ms := uint64(now.UnixMilli()) & (1<<44 - 1); ms > g.ms {
-		g.ms, g.tail = ms, random&(1<<36-1)>>1 // the upper half stays free for counting
-	} else if g.tail += 1 + random&0xff; g.tail >= 1<<36 {
-		g.ms, g.tail = g.ms+1, random&0xffff
+		g.ms, g.tail = ms, g.base|random&(1<<bits-1)>>1 // the upper half stays free for counting
+	} else if g.tail += 1 + random&0xff; g.tail >= g.base+1<<bits {
+		g.ms, g.tail = g.ms+1, g.base|random&0xffff
 	}
 	ms, tail := g.ms, g.tail
 	g.mu.Unlock()

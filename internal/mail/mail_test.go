@@ -101,3 +101,30 @@ func FuzzParseAddress(f *testing.F) {
 		}
 	})
 }
+
+// TestSharedIDs: processes that share rows never make the same id, whatever their clocks and numbers of ids, and ids rise when
+// a process comes to share.
+func TestSharedIDs(t *testing.T) {
+	t.Parallel()
+	now := time.UnixMilli(1_790_000_000_123)
+	all := map[ID]bool{}
+	var last [3]ID
+	gens := []*IDs{{}, {}, {}} // the first has the rows for itself: a command beside the servers
+	for round := range 3 {
+		gens[1].Share(round)
+		gens[2].Share(Slots - 1 - round)
+		for i, g := range gens {
+			for range 20_000 {
+				id := g.New(now)
+				if all[id] || id.String() <= last[i].String() {
+					t.Fatal(i, id, "after", last[i])
+				}
+				all[id], last[i] = true, id
+			}
+		}
+	}
+	late := gens[1].New(now.Add(time.Hour))
+	if d := late.Time().Sub(now.Add(time.Hour)); d != 0 {
+		t.Error("made", d, "off")
+	}
+}
