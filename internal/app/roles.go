@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"postel/internal/catcher"
+	"postel/internal/config"
 	"postel/internal/directory"
 	"postel/internal/dns"
 	"postel/internal/mail"
@@ -39,7 +40,7 @@ func (n *node) build(ctx context.Context) error {
 	n.mta = mta.New(mta.Options{
 		Hostname: c.Hostname, KV: n.kv, Store: n.store, Blobs: n.blobs, Queue: n.queue, Directory: dir,
 		MaxHeader: int(c.Limits.Header), Router: router, TLSPolicy: n.tlsPolicy(), OnDemand: n.onDemand, Bus: n.bus, Glass: n.glass, Journey: n.journey, IDs: n.ids, Clock: n.clock, Log: n.Log, Attempted: n.countAttempts(),
-		Schedule:    mta.Schedule{First: c.Queue.First, Max: c.Queue.Max, GiveUp: c.Queue.Lifetime, Warn: c.Queue.Warn, OnlyAsked: c.Queue.Warn == 0},
+		Schedule:    mta.Schedule{First: c.Queue.First, Max: c.Queue.Max, GiveUp: c.Queue.Lifetime, GiveUpNull: c.Queue.NullLifetime, Warn: c.Queue.Warn, OnlyAsked: c.Queue.Warn == 0},
 		Languages:   c.Languages,
 		Concurrency: mta.Concurrency{Most: c.Queue.Concurrency, All: c.Queue.Active},
 	})
@@ -96,10 +97,14 @@ func (n *node) router() (*route.Router, error) {
 	for _, r := range c.Routes {
 		o.Rules = append(o.Rules, route.Rule{
 			Domain: r.Domain, Host: r.Host, Port: r.Port, Proto: route.Proto(r.Proto),
-			TLS: route.TLS(r.TLS), User: r.User, Password: r.Password,
+			TLS: route.TLS(r.TLS), User: r.User, Password: r.Password, Limits: routeLimits(&r),
 		})
 	}
 	return route.New(o)
+}
+
+func routeLimits(r *config.Route) *route.Limits {
+	return &route.Limits{PerMinute: r.Rate, Sessions: r.Sessions, First: r.First, Max: r.Max, Lifetime: r.Lifetime}
 }
 
 // identify says who a login is on the word of somebody who checked it (XCLIENT). Kind NotFound.

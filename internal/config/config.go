@@ -78,6 +78,8 @@ type Queue struct {
 	Warn        time.Duration // then the sender is told of the delay; 0: only who asked
 	Concurrency int           // connections to one destination at most
 	Active      int           // deliveries at once at most
+
+	NullLifetime time.Duration // of the null sender's mail
 }
 
 // Limits bound what one client can make the server do.
@@ -147,6 +149,11 @@ type Route struct {
 	TLS      string // "may", "must", "never"
 	User     string
 	Password string
+	Rate     int           // messages a minute; 0 is no bound
+	Sessions int           // at once; 0 is as any destination's
+	First    time.Duration // these three in place of those of the queue; 0 is those
+	Max      time.Duration
+	Lifetime time.Duration
 }
 
 // Listeners lists the names of listeners in the order in which they are shown.

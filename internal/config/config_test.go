@@ -32,6 +32,8 @@ aliases = { sales = ["alice@example.org"] }
 [[route]]
 domain = "x.org"
 host = "relay.x.org"
+rate = 600
+retry = { first = "15m", lifetime = "2d" }
 `))
 	if err != nil {
 		t.Fatal(err)
@@ -44,6 +46,9 @@ host = "relay.x.org"
 	}
 	if c.Domains[0].Kind != "local" || c.Domains[0].Aliases["sales"][0] != "alice@example.org" || c.Routes[0].Port != 25 {
 		t.Errorf("%+v %+v", c.Domains, c.Routes)
+	}
+	if r := c.Routes[0]; r.Rate != 600 || r.Sessions != 0 || r.First != 15*time.Minute || r.Max != 0 || r.Lifetime != 48*time.Hour {
+		t.Errorf("%+v", r)
 	}
 }
 

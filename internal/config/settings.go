@@ -60,6 +60,7 @@ func settings(c *Config) []setting {
 		duration("queue.first", "5m", "wait after the first failed attempt; it doubles from attempt to attempt", &q.First),
 		duration("queue.max", "4h", "longest wait between attempts", &q.Max),
 		duration("queue.lifetime", "5d", "how long mail is tried before it is returned", &q.Lifetime),
+		duration("queue.null_lifetime", "2d", "the same for mail of the null sender, which are reports: what is left of it is dropped; never more than the lifetime", &q.NullLifetime),
 		durationOrNone("queue.warn", "4h", "how long mail is tried before its sender is told that it waits: whoever asked (NOTIFY=DELAY), and of what is submitted here and no program wrote who did not say; 0: only who asked, after 4 hours", &q.Warn),
 		{
 			"reports.languages", "en, fr", "languages of the reports to senders, in their order, as [\"fr\", \"en\"]: en, fr",
@@ -187,6 +188,11 @@ func routeSettings(r *Route) []setting {
 			}
 			return "(set)"
 		}),
+		number("rate", "0", "messages a minute that take this route, of all its domains together; 0 is any number", &r.Rate, 0, 1_000_000),
+		number("sessions", "0", "connections by this route at most, of all its domains together; 0 is queue.concurrency for each domain", &r.Sessions, 0, 10_000),
+		durationOrNone("retry.first", "0", "queue.first for this route; 0 is that", &r.First),
+		durationOrNone("retry.max", "0", "queue.max for this route; 0 is that", &r.Max),
+		durationOrNone("retry.lifetime", "0", "queue.lifetime for this route; 0 is that", &r.Lifetime),
 	}
 }
 

@@ -237,6 +237,9 @@ func (ps *badPeers) Route(_ context.Context, d mail.Domain) (route.Plan, error) 
 	return plan, nil
 }
 
+// Limits is Router's.
+func (ps *badPeers) Limits(mail.Domain) *route.Limits { return nil }
+
 // Via is Router's.
 func (ps *badPeers) Via(ctx context.Context, d mail.Domain, _ string) (route.Plan, error) {
 	return ps.Route(ctx, d)

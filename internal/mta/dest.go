@@ -16,6 +16,7 @@ type destination struct {
 	idle   []*worker // with an open session, waiting for an item
 	busy   int       // workers with an item
 	win    window
+	lane   *lane       // the route that it shares with others; nil when that has no bounds
 	reason mail.Result // why it is dead
 }
 
@@ -30,6 +31,8 @@ type worker struct {
 	since time.Time        // when it was opened
 	lax   bool             // it is for one message, whose author does without what the domain demands of TLS
 
+	began time.Time // when its turn began: others may wait for it to end
+
 	via     string // the session is by a host that an operator set, as the items have it
 	strict  bool   // it is as REQUIRETLS wants it: a name that is vouched for, and a certificate that verifies
 	handed  int    // messages to a customer who takes them by ATRN
@@ -41,15 +44,9 @@ type worker struct {
 func (s *scheduler) push(it *queue.Item) {
 	d := s.dests[it.Destination]
 	if d == nil {
-		d = &destination{name: it.Destination, win: newWindow(s.m.o.Concurrency)}
+		d = &destination{name: it.Destination, lane: s.laneOf(it.Destination)}
+		d.win = newWindow(d.lane.concurrency(s.m.o.Concurrency))
 		s.dests[it.Destination] = d
-	}
-	if n := len(d.idle); n > 0 {
-		w := d.idle[n-1]
-		d.idle = d.idle[:n-1]
-		d.busy++
-		w.items <- it
-		return
 	}
 	at := len(d.ready)
 	for at > 0 && d.ready[at-1].Priority < it.Priority { // urgent ones first (RFC 6710 §5)
@@ -59,27 +56,80 @@ func (s *scheduler) push(it *queue.Item) {
 	s.start(d)
 }
 
-// start begins workers for what is ready. Under the lock.
+// start gives what is ready to workers that wait, and begins others. Under the lock.
 func (s *scheduler) start(d *destination) {
-	for len(d.ready) > 0 && d.busy < d.win.limit() && !s.stopping {
-		if s.workers >= s.m.o.Concurrency.All {
+	for len(d.ready) > 0 && d.busy < s.limit(d) && !s.stopping {
+		n := len(d.idle)
+		switch {
+		case n > 0:
+		case s.workers >= s.m.o.Concurrency.All:
 			s.starved = true
-			s.dismissIdle()
+			s.dismissIdle(nil)
+			return
+		case d.lane.full():
+			d.lane.starved = true
+			s.dismissIdle(d.lane)
 			return
 		}
-		w := &worker{s: s, d: d, items: make(chan *queue.Item, 1)}
+		if !s.mayGo(d) {
+			return
+		}
 		d.busy++
+		it := d.pop()
+		if n > 0 {
+			w := d.idle[n-1]
+			d.idle = d.idle[:n-1]
+			w.items <- it
+			continue
+		}
+		w := &worker{s: s, d: d, items: make(chan *queue.Item, 1), began: s.m.o.Clock()}
 		s.workers++
-		it := d.ready[0]
-		d.ready = d.ready[1:]
+		d.lane.count(1)
 		s.running.Go(func() { w.run(it) })
 	}
 }
 
-// dismissIdle ends a waiting worker of any destination, so that another can begin when it has left. Under the lock.
-func (s *scheduler) dismissIdle() {
+// limit is the number of sessions that a destination may have now: where half of all are taken, one of which nothing good
+// is known gets a single one, so that dead ones do not take the rest while their connections time out. Under the lock.
+func (s *scheduler) limit(d *destination) int {
+	if !d.win.proven && s.workers >= s.m.o.Concurrency.All/2 {
+		return 1
+	}
+	return d.win.limit()
+}
+
+// turn is how long a worker goes on while destinations wait that have none.
+const turn = 2 * time.Second
+
+// givesWay tells whether a worker ends before its destination's mail does, because others wait for a session and it has had
+// its turn or its destination more than its share. Under the lock.
+func (s *scheduler) givesWay(w *worker) bool {
+	l := w.d.lane
+	all := 0
+	switch {
+	case s.starved:
+		all = s.m.o.Concurrency.All
+	case l != nil && l.starved:
+		all = l.limits.Sessions
+	default:
+		return false
+	}
+	return w.d.busy > max(1, all/max(1, len(s.dests))) || s.m.o.Clock().Sub(w.began) >= turn
+}
+
+// pop takes the first that is ready.
+func (d *destination) pop() *queue.Item {
+	it := d.ready[0]
+	d.ready[0] = nil
+	d.ready = d.ready[1:]
+	return it
+}
+
+// dismissIdle ends a waiting worker of any destination, or of any in a lane, so that another can begin when it has left.
+// Under the lock.
+func (s *scheduler) dismissIdle(l *lane) {
 	for _, d := range s.dests {
-		if n := len(d.idle); n > 0 {
+		if n := len(d.idle); n > 0 && (l == nil || d.lane == l) {
 			close(d.idle[n-1].items)
 			d.idle = d.idle[:n-1]
 			return
@@ -91,15 +141,14 @@ func (s *scheduler) dismissIdle() {
 func (w *worker) next() *queue.Item {
 	s, d := w.s, w.d
 	s.mu.Lock()
-	if len(d.ready) > 0 && d.busy <= d.win.limit() && !s.stopping {
-		it := d.ready[0]
-		d.ready[0] = nil
-		d.ready = d.ready[1:]
+	room := d.busy <= d.win.limit() && !s.givesWay(w)
+	if len(d.ready) > 0 && room && !s.stopping && s.mayGo(d) {
+		it := d.pop()
 		s.mu.Unlock()
 		return it
 	}
 	d.busy--
-	if w.link == nil || len(d.ready) > 0 || s.stopping || s.starved {
+	if w.link == nil || len(d.ready) > 0 && !room || s.stopping || s.starved || d.lane != nil && d.lane.starved {
 		s.mu.Unlock()
 		return nil
 	}
@@ -134,12 +183,21 @@ func (s *scheduler) leave(d *destination) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.workers--
-	if s.starved {
+	d.lane.count(-1)
+	switch {
+	case s.starved:
 		s.starved = false
 		for _, o := range s.dests {
 			s.start(o)
 		}
-	} else {
+	case d.lane != nil && d.lane.starved:
+		d.lane.starved = false
+		for _, o := range s.dests {
+			if o.lane == d.lane {
+				s.start(o)
+			}
+		}
+	default:
 		s.start(d)
 	}
 	s.forget(d)
@@ -228,7 +286,8 @@ func (s *scheduler) learn(d *destination, a attempt) {
 		d.win.succeeded()
 		s.start(d)
 	case hostFailed:
-		d.win.failed(s.m.o.Clock(), deadFirst(s.m.o.Schedule), s.m.o.Schedule.First)
+		schedule := s.m.o.Schedule.by(s.m.limits(d.name))
+		d.win.failed(s.m.o.Clock(), deadFirst(schedule), schedule.First)
 		d.reason = a.reason
 	}
 }

@@ -99,6 +99,7 @@ func address(s string) mail.Address {
 type fakeRouter struct {
 	hosts     map[mail.Domain][]string
 	authentic bool
+	limits    *route.Limits // of the route that all takes but what goes to free.test
 }
 
 func (r fakeRouter) Route(_ context.Context, d mail.Domain) (route.Plan, error) {
@@ -119,6 +120,13 @@ func (r fakeRouter) Route(_ context.Context, d mail.Domain) (route.Plan, error) 
 	return p, nil
 }
 
+func (r fakeRouter) Limits(d mail.Domain) *route.Limits {
+	if d == "free.test" {
+		return nil
+	}
+	return r.limits
+}
+
 func (r fakeRouter) Via(_ context.Context, d mail.Domain, via string) (route.Plan, error) {
 	host, err := netip.ParseAddrPort(via)
 	return route.Plan{Domain: d, Ruled: true, Hosts: []route.Host{{
@@ -134,7 +142,8 @@ type world struct {
 	reply func(host string, e mail.Envelope, rcpt mail.Address) mail.Result
 	// refuse refuses a connection.
 	refuse func(host string) *mail.Result
-	hold   chan struct{} // when not nil, each transaction waits for it to be closed
+	pace   func(host string) time.Duration // how long a transaction takes; nil is no time
+	hold   chan struct{}                   // when not nil, each transaction waits for it to be closed
 
 	extensions               string // that all hosts offer, parted by blanks
 	limits                   map[string]int
@@ -170,7 +179,7 @@ func (w *world) openLink(_ context.Context, h target, _ netip.AddrPort) (link, *
 
 func (l *fakeLink) send(ctx context.Context, e mail.Envelope, body *lazyBody) ([]mail.Result, error) {
 	l.w.mu.Lock()
-	hold := l.w.hold
+	hold, pace := l.w.hold, l.w.pace
 	l.w.mu.Unlock()
 	if hold != nil {
 		select {
@@ -179,6 +188,9 @@ func (l *fakeLink) send(ctx context.Context, e mail.Envelope, body *lazyBody) ([
 			r := ours(mail.ScopeSession, 451, mail.Enhanced{4, 4, 2}, "interrupted")
 			return []mail.Result{r}, ctx.Err()
 		}
+	}
+	if pace != nil {
+		time.Sleep(pace(l.host))
 	}
 	b, err := io.ReadAll(body)
 	if err != nil && hold != nil { // the message is gone meanwhile: another node has sent it

@@ -159,6 +159,9 @@ func (m *month) Route(ctx context.Context, d mail.Domain) (route.Plan, error) {
 	return fakeRouter{}.Route(ctx, d)
 }
 
+// Limits is Router's.
+func (m *month) Limits(mail.Domain) *route.Limits { return nil }
+
 // Via is Router's.
 func (m *month) Via(ctx context.Context, d mail.Domain, _ string) (route.Plan, error) {
 	return m.Route(ctx, d)

@@ -26,6 +26,8 @@ type Router interface {
 	Route(ctx context.Context, d mail.Domain) (route.Plan, error)
 	// Via is Route for mail that an operator sends by a given host.
 	Via(ctx context.Context, d mail.Domain, via string) (route.Plan, error)
+	// Limits gives the bounds of the route that Route takes, the same pointer for each of its domains; nil is none.
+	Limits(d mail.Domain) *route.Limits
 }
 
 // Blobs opens bodies; *blob.Store does.

@@ -29,7 +29,7 @@ func (m *MTA) park(ctx context.Context, items []*queue.Item) error {
 		for n := range it.Recipients {
 			if r := &it.Recipients[n]; waits && r.Last.Code == 0 {
 				r.Last, r.LastTime = waitsForCustomer(), r.Due // so that whoever looks at the queue sees why
-				r.Due = sooner(m.o.Schedule.parked(began(it), r.Due), it.By.Deadline, r.Due)
+				r.Due = sooner(m.schedule(it).parked(began(it), r.Due), it.By.Deadline, r.Due)
 			}
 		}
 	}

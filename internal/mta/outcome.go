@@ -86,12 +86,13 @@ type decision struct {
 
 // decide is the one place where results become states.
 func (m *MTA) decide(it *queue.Item, results []verdict, now time.Time) (d decision) {
+	schedule := m.schedule(it)
 	for _, v := range results {
 		o := queue.Outcome{N: v.n, Result: v.result, Session: v.session}
 		rcpt := &it.Recipients[v.n]
-		due, again := m.o.Schedule.next(rcpt.Attempts+1, began(it), now)
+		due, again := schedule.next(rcpt.Attempts+1, began(it), now)
 		if v.parked {
-			due = m.o.Schedule.parked(began(it), now)
+			due = schedule.parked(began(it), now)
 		}
 		switch {
 		case v.result.Delivered():

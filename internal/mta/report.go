@@ -78,7 +78,7 @@ func (m *MTA) giveUpReport(it *queue.Item, d *decision, err error) bool {
 		case !slices.Contains(d.done, o.N):
 			continue
 		}
-		o.State, o.Due = queue.Waiting, m.o.Clock().Add(m.o.Schedule.First)
+		o.State, o.Due = queue.Waiting, m.o.Clock().Add(m.schedule(it).First)
 	}
 	d.failed, d.delayed, d.done = nil, nil, nil
 	return true
@@ -168,7 +168,7 @@ func failure(it *queue.Item, o queue.Outcome, now time.Time) dsn.Recipient {
 // delay tells of a recipient that is still tried.
 func (m *MTA) delay(it *queue.Item, o queue.Outcome, now time.Time) dsn.Recipient {
 	r := recipient(it, o, now)
-	r.Action, r.WillRetry = dsn.Delayed, began(it).Add(m.o.Schedule.GiveUp)
+	r.Action, r.WillRetry = dsn.Delayed, began(it).Add(m.schedule(it).GiveUp)
 	return r
 }
 

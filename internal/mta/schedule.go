@@ -15,6 +15,8 @@ type Schedule struct {
 	Warn   time.Duration // after how long the sender is told of the delay; 0 is 4 hours
 	// OnlyAsked tells of a delay only who asked for it (NOTIFY=DELAY).
 	OnlyAsked bool
+
+	GiveUpNull time.Duration // GiveUp for the null sender, whose mail nobody misses; 0 is 2 days, and never more than GiveUp
 }
 
 func (s Schedule) withDefaults() Schedule {
@@ -29,6 +31,9 @@ func (s Schedule) withDefaults() Schedule {
 	}
 	if s.Warn <= 0 {
 		s.Warn = 4 * time.Hour
+	}
+	if s.GiveUpNull <= 0 {
+		s.GiveUpNull = 2 * 24 * time.Hour
 	}
 	s.Max = max(s.Max, s.First)
 	return s

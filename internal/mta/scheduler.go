@@ -8,6 +8,7 @@ import (
 	"postel/internal/bus"
 	"postel/internal/mail"
 	"postel/internal/queue"
+	"postel/internal/route"
 )
 
 const (
@@ -27,6 +28,9 @@ type scheduler struct {
 
 	mu       sync.Mutex
 	dests    map[string]*destination
+	lanes    map[*route.Limits]*lane
+	resume   *time.Timer // starts what waits for its time
+	resumes  time.Time   // when; zero: not
 	workers  int
 	starved  bool // items wait for a worker that All does not allow
 	started  bool
@@ -41,7 +45,7 @@ type scheduler struct {
 func newScheduler(m *MTA) *scheduler {
 	return &scheduler{
 		m: m, every: pollEvery, wake: make(chan struct{}, 1), commits: make(chan struct{}, m.o.Concurrency.Commits),
-		dests: map[string]*destination{}, collecting: map[mail.Domain]bool{},
+		dests: map[string]*destination{}, lanes: map[*route.Limits]*lane{}, collecting: map[mail.Domain]bool{},
 	}
 }
 
@@ -307,6 +311,9 @@ func (s *scheduler) stop() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.stopping = true
+	if s.resume != nil {
+		s.resume.Stop()
+	}
 	for _, d := range s.dests {
 		for _, it := range d.ready {
 			s.m.o.Queue.Return(it)

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"postel/internal/kv/kvtest"
 	"postel/internal/mail"
 	"postel/internal/vfs"
 )
@@ -19,6 +20,18 @@ func bubble(t *testing.T, edit func(*Options), fn func(t *testing.T, f *fixture)
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		f := newFixture(t, vfs.NewMem(), edit)
+		f.initAccounts(alice)
+		stop := f.start()
+		fn(t, f)
+		stop()
+	})
+}
+
+// lean is bubble over rows in memory alone, whose days are short.
+func lean(t *testing.T, edit func(*Options), fn func(t *testing.T, f *fixture)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		f := newFixtureOver(t, kvtest.Memory(), edit)
 		f.initAccounts(alice)
 		stop := f.start()
 		fn(t, f)

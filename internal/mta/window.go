@@ -32,6 +32,7 @@ type window struct {
 	failures    int // in a row
 	deaths      int // in a row
 	until       time.Time
+	proven      bool // it answered, and did not fail since
 }
 
 func newWindow(c Concurrency) window {
@@ -46,13 +47,14 @@ func (w *window) dead(now time.Time) bool { return now.Before(w.until) }
 
 // succeeded says that the host took a message, or answered for it at least.
 func (w *window) succeeded() {
-	w.failures, w.deaths, w.until = 0, 0, time.Time{}
+	w.failures, w.deaths, w.until, w.proven = 0, 0, time.Time{}, true
 	w.size = min(w.size+1/w.size, float64(w.most))
 }
 
 // failed says that no host could be spoken to. first and most bound for how long it is dead then.
 func (w *window) failed(now time.Time, first, most time.Duration) {
 	w.failures++
+	w.proven = false
 	if w.failures >= w.limit() {
 		w.until = now.Add(min(first<<min(w.deaths, 20), most))
 		w.deaths++

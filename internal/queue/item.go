@@ -152,8 +152,11 @@ func LocalDestination(a mail.AccountID) string {
 	return localPrefix + strconv.FormatUint(uint64(a), 10)
 }
 
+// Local tells whether what has this destination is to be delivered here.
+func Local(destination string) bool { return strings.HasPrefix(destination, localPrefix) }
+
 // Local tells whether the item is to be delivered here.
-func (it *Item) Local() bool { return strings.HasPrefix(it.Destination, localPrefix) }
+func (it *Item) Local() bool { return Local(it.Destination) }
 
 // Due gives the earliest time at which a recipient is to be tried; false when none waits.
 func (it *Item) Due() (time.Time, bool) { return earliest(it.Recipients) }

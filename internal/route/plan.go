@@ -59,6 +59,9 @@ func (r *Router) ruleFor(d mail.Domain) (Rule, bool) {
 func (p *planner) byRule(ctx context.Context, rule Rule, which string) error {
 	p.Ruled = true
 	p.say("", "%s says %s, port %d, by %s", which, rule.Host, rule.Port, strings.ToUpper(string(rule.Proto)))
+	if bounds := rule.Limits.say(); bounds != "" {
+		p.say("", "bounds of that route: %s", bounds)
+	}
 	h := Host{Name: rule.Host, Proto: rule.Proto, TLS: rule.TLS, User: rule.User, Password: rule.Password}
 	f := found{Host: h}
 	if ip, ok := hostAddr(rule.Host); ok {

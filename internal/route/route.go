@@ -40,6 +40,7 @@ type Rule struct {
 	TLS      TLS         `json:"tls"`    // "" is May
 	User     string      `json:"user,omitempty"`
 	Password string      `json:"-"`
+	Limits   *Limits     `json:"-"` // nil is none
 }
 
 // Options configure a Router.
@@ -130,6 +131,9 @@ func (r Rule) complete() (Rule, error) {
 	}
 	if r.TLS == "" {
 		r.TLS = May
+	}
+	if r.Limits == nil {
+		r.Limits = new(Limits)
 	}
 	if r.Port == 0 {
 		r.Port = map[Proto]uint16{SMTP: 25, LMTP: 24}[r.Proto]

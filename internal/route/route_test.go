@@ -434,3 +434,20 @@ better.us.test has 192.0.2.30:25 ()
 		t.Errorf("got\n%swant\n%s", b.String(), want)
 	}
 }
+
+// TestLimits: the domains of one rule share its bounds, and a plan tells of them.
+func TestLimits(t *testing.T) {
+	t.Parallel()
+	bounds := &route.Limits{PerMinute: 60, Sessions: 3, First: time.Minute, Max: time.Hour, Lifetime: 48 * time.Hour}
+	r, _ := router(t, route.Options{Rules: []route.Rule{
+		{Host: "[192.0.2.99]", Limits: bounds},
+		{Domain: "free.test", Host: "[192.0.2.98]"},
+	}})
+	if r.Limits("a.test") != bounds || r.Limits("b.test") != bounds || r.Limits("free.test") != nil {
+		t.Error("whose bounds are whose?")
+	}
+	p, err := r.Route(t.Context(), "a.test")
+	if err != nil || !strings.Contains(fmt.Sprint(p.Steps), "60 messages a minute, 3 sessions at once, tried again after 1m0s") {
+		t.Error(err, p.Steps)
+	}
+}

@@ -1,0 +1,148 @@
+package mta
+
+import (
+	"time"
+
+	"postel/internal/mail"
+	"postel/internal/queue"
+	"postel/internal/route"
+)
+
+// lane is what goes by one route that has bounds of its own: the destinations whose mail takes it share them. Guarded by
+// the scheduler's lock.
+type lane struct {
+	limits   *route.Limits
+	sessions int       // workers
+	next     time.Time // when the next message may go, as the rate wants it
+	starved  bool      // a destination waits for one of its sessions to end
+}
+
+// resumeEvery is how often at most destinations are looked at that wait for their time; a lane saves up for a second, so
+// that it loses nothing by that.
+const (
+	resumeEvery = 100 * time.Millisecond
+	laneBurst   = time.Second
+)
+
+// laneOf gives the lane of a destination; nil when its mail goes by no route that is bounded. Under the lock.
+func (s *scheduler) laneOf(destination string) *lane {
+	limits := s.m.limits(destination)
+	if limits == nil {
+		return nil
+	}
+	l := s.lanes[limits]
+	if l == nil {
+		l = &lane{limits: limits}
+		s.lanes[limits] = l
+	}
+	return l
+}
+
+// limits gives the bounds of a destination's route; nil is none.
+func (m *MTA) limits(destination string) *route.Limits {
+	if queue.Local(destination) {
+		return nil
+	}
+	return m.o.Router.Limits(mail.Domain(destination))
+}
+
+// concurrency gives the bounds on sessions to one destination of the lane.
+func (l *lane) concurrency(c Concurrency) Concurrency {
+	if l != nil && l.limits.Sessions > 0 {
+		c.Most = l.limits.Sessions
+		c.Start = min(c.Start, c.Most)
+	}
+	return c
+}
+
+// full tells whether the lane has all the sessions that it may have.
+func (l *lane) full() bool {
+	return l != nil && l.limits.Sessions > 0 && l.sessions >= l.limits.Sessions
+}
+
+// count counts workers.
+func (l *lane) count(n int) {
+	if l != nil {
+		l.sessions += n
+	}
+}
+
+// take counts a message that goes now, or tells when one may go.
+func (l *lane) take(now time.Time) (wait time.Time, ok bool) {
+	if l == nil || l.limits.PerMinute <= 0 {
+		return now, true
+	}
+	if l.next.After(now) {
+		return l.next, false
+	}
+	if saved := now.Add(-laneBurst); l.next.Before(saved) {
+		l.next = saved
+	}
+	l.next = l.next.Add(time.Minute / time.Duration(l.limits.PerMinute))
+	return now, true
+}
+
+// mayGo tells whether a message to a destination may go now; if not, it is looked at again at its time. One that is only
+// put off, because the destination is dead, costs nothing. Under the lock.
+func (s *scheduler) mayGo(d *destination) bool {
+	now := s.m.o.Clock()
+	if d.win.dead(now) {
+		return true
+	}
+	at, ok := d.lane.take(now)
+	if !ok {
+		s.resumeAt(max(at.Sub(now), resumeEvery))
+	}
+	return ok
+}
+
+// resumeAt has destinations looked at again after a time. Under the lock.
+func (s *scheduler) resumeAt(d time.Duration) {
+	at := time.Now().Add(d)
+	if !s.resumes.IsZero() && !at.Before(s.resumes) {
+		return
+	}
+	s.resumes = at
+	if s.resume == nil {
+		s.resume = time.AfterFunc(d, s.startAll)
+		return
+	}
+	s.resume.Reset(d)
+}
+
+// startAll begins what may begin now.
+func (s *scheduler) startAll() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.resumes = time.Time{}
+	for _, d := range s.dests {
+		s.start(d)
+	}
+}
+
+// schedule says when an item's attempts follow each other: as the queue has it, or its route, and shorter for the null
+// sender's.
+func (m *MTA) schedule(it *queue.Item) Schedule {
+	s := m.o.Schedule.by(m.limits(it.Destination))
+	if it.From.IsNull() {
+		s.GiveUp = min(s.GiveUp, s.GiveUpNull)
+	}
+	return s
+}
+
+// by gives the schedule of mail that goes by a route with these bounds.
+func (s Schedule) by(l *route.Limits) Schedule {
+	if l == nil {
+		return s
+	}
+	for _, f := range []struct {
+		of *time.Duration
+		to time.Duration
+	}{{&s.First, l.First}, {&s.Max, l.Max}, {&s.GiveUp, l.Lifetime}} {
+		if f.to > 0 {
+			*f.of = f.to
+		}
+	}
+	s.Max = max(s.Max, s.First)
+	return s
+}
