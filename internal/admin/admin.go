@@ -18,6 +18,7 @@ import (
 	"postel/internal/observe"
 	"postel/internal/queue"
 	"postel/internal/store"
+	"postel/internal/tlspolicy/tlsrpt"
 	"postel/internal/transfer"
 )
 
@@ -71,6 +72,7 @@ type Options struct {
 	Check    Checker
 	Upgrade  Upgrader
 	Backups  Backups
+	TLS      *tlsrpt.Reporter
 	Catcher  mail.AccountID // whose INBOX `inbox` reads; 0 when nothing is caught
 	Version  string
 	Ports    map[string]int // of the running listeners by name
@@ -132,6 +134,8 @@ func routes() []route {
 		{"POST /v1/queue/{id}/{verb}", (*api).changeQueue},
 		{"GET /v1/inbox", (*api).listInbox},
 		{"GET /v1/inbox/{id}", (*api).showInbox},
+		{"GET /v1/tlsrpt", (*api).listTLSReports},
+		{"GET /v1/tlsrpt/{day}/{domain}", (*api).showTLSReport},
 		{"GET /v1/glass", (*api).listGlass},
 		{"GET /v1/glass/tail", (*api).tailGlass},
 		{"GET /v1/glass/{id}", (*api).showGlass},

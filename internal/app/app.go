@@ -42,6 +42,7 @@ import (
 	"postel/internal/tlspolicy"
 	"postel/internal/tlspolicy/certs"
 	"postel/internal/tlspolicy/mtasts"
+	"postel/internal/tlspolicy/tlsrpt"
 	"postel/internal/tool"
 	"postel/internal/upgrade"
 	"postel/internal/vfs"
@@ -82,26 +83,27 @@ type node struct {
 	clock func() time.Time
 	ids   *mail.IDs
 
-	fs        vfs.FS
-	space     *space.Guard // nil where nothing is kept on a disk of ours
-	stopSpace func()
-	kv        kv.Store
-	dataLock  io.Closer // nil where kv holds it
-	blobs     *blob.Store
-	bucket    *bucket     // nil: large bodies are files
-	nodes     *lease.Node // nil: nobody shares the rows
-	bus       bus.Bus
-	closeBus  func() error // nil where there is nothing to close
-	store     *store.Store
-	directory *dirlocal.Directory
-	quotas    *quota.Keeper
-	queue     *queue.Queue
-	index     *search.Index // nil when it is turned off
-	resolver  dns.Resolver
-	policies  *mtasts.Client // of MTA-STS; nil before the roles are built
-	tlsKeeper *tlspolicy.Keeper
-	logins    *rate.Networks // that failed; nil: as many as they like
-	catcher   mail.AccountID // 0: nothing is caught
+	fs         vfs.FS
+	space      *space.Guard // nil where nothing is kept on a disk of ours
+	stopSpace  func()
+	kv         kv.Store
+	dataLock   io.Closer // nil where kv holds it
+	blobs      *blob.Store
+	bucket     *bucket     // nil: large bodies are files
+	nodes      *lease.Node // nil: nobody shares the rows
+	bus        bus.Bus
+	closeBus   func() error // nil where there is nothing to close
+	store      *store.Store
+	directory  *dirlocal.Directory
+	quotas     *quota.Keeper
+	queue      *queue.Queue
+	index      *search.Index // nil when it is turned off
+	resolver   dns.Resolver
+	policies   *mtasts.Client // of MTA-STS; nil before the roles are built
+	tlsKeeper  *tlspolicy.Keeper
+	tlsReports *tlsrpt.Reporter
+	logins     *rate.Networks // that failed; nil: as many as they like
+	catcher    mail.AccountID // 0: nothing is caught
 
 	flushedByAccounts bool // some domain's ETRN is for accounts, so that the smtp listener lets them log in
 

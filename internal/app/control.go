@@ -21,6 +21,9 @@ func (n *node) api() http.Handler {
 		Accounts: n, Backups: backups{n}, Store: n.store, Queue: n.queue, Glass: n.glass, Journey: n.journey,
 		Check: n.check, Upgrade: n.dryRun, Catcher: n.catcher, Version: n.Version, Ports: n.ports(), Log: n.Log,
 	}
+	if o.TLS = n.tlsReports; o.TLS == nil {
+		o.TLS = n.reporter()
+	}
 	if n.mta != nil {
 		o.Router = n.mta
 	}

@@ -98,6 +98,7 @@ func (n *node) work() {
 	if n.fetch != nil {
 		running.Go(func() { n.fetch.Run(ctx) })
 	}
+	running.Go(func() { n.tlsReports.Run(ctx) })
 	running.Go(func() { n.reclaim(ctx) })
 	running.Go(func() { n.resumeOthers(ctx) })
 	alive, die := context.WithCancel(context.Background()) // longer than what is under way
@@ -109,6 +110,9 @@ func (n *node) work() {
 		cancel()
 		running.Wait()
 		n.policies.Close()
+		if err := n.tlsReports.Flush(context.Background()); err != nil {
+			n.Log.Warn("what sessions' TLS came to is lost", "err", err)
+		}
 		die()
 		living.Wait()
 	}

@@ -7,6 +7,7 @@ import (
 	"postel/internal/mail"
 	"postel/internal/tlspolicy"
 	"postel/internal/tlspolicy/mtasts"
+	"postel/internal/tlspolicy/tlsrpt"
 )
 
 // tlsPolicy decides how sessions with other servers are secured.
@@ -17,8 +18,14 @@ func (n *node) tlsPolicy() *tlspolicy.Keeper {
 		o.AllowLoopback, o.Port = true, n.Dev.HTTPSPort
 	}
 	n.policies = mtasts.New(o)
-	n.tlsKeeper = tlspolicy.New(tlspolicy.Options{Resolver: n.resolver, Policies: n.policies, Memory: memory, Clock: n.clock, Log: n.Log})
+	n.tlsKeeper = tlspolicy.New(tlspolicy.Options{Resolver: n.resolver, Policies: n.policies, Memory: memory, Reports: n.reporter(), Clock: n.clock, Log: n.Log})
 	return n.tlsKeeper
+}
+
+// reporter counts sessions for the reports on TLS, and sends these.
+func (n *node) reporter() *tlsrpt.Reporter {
+	n.tlsReports = tlsrpt.New(tlsrpt.Options{Ledger: tlsLedger{n.kv}, Clock: n.clock, Log: n.Log})
+	return n.tlsReports
 }
 
 // tlsMemory is a tlspolicy.Memory on rows, each under a lock of its own name.

@@ -59,7 +59,7 @@ type Txn struct {
 	// Frees says that it makes room on a disk that is nearly full, or ends work: it may commit when others are
 	// refused with Kind Full.
 	Frees bool
-	Lazy  bool // may be lost by a crash, order kept: only rate and greylist rows, what was seen of TLS, and deleting ended queue items
+	Lazy  bool // may be lost by a crash, order kept: only rate and greylist rows, what was seen and counted of TLS, and deleting ended queue items
 }
 
 // ScanOptions narrow a scan. The zero value gives all rows, ascending, with values.

@@ -43,6 +43,7 @@ const (
 	Journeys     Prefix = "jn" // id, n (observe); Lazy
 	Rates        Prefix = "rl" // kind key (mx); Lazy
 	TLSMemory    Prefix = "tl" // domain: what is remembered of its TLS (tlspolicy); what was merely seen is Lazy
+	TLSReports   Prefix = "tp" // day u32, domain: sessions for the report on TLS, and what became of it; without a domain their number (tlsrpt); counts are Lazy
 	Nodes        Prefix = "nd" // node u64: its beat (lease)
 	Leases       Prefix = "ls" // name: who holds it, its epoch (lease)
 	TextIndex    Prefix = "ix" // A segment u64, part, n: terms and postings (search); written once
@@ -88,6 +89,7 @@ func Tables() []Table {
 		{Prefix: Journeys, Lazy: true},
 		{Prefix: Rates, Lazy: true},
 		{Prefix: TLSMemory, Lock: named, Lazy: true},
+		{Prefix: TLSReports, Lock: func(k Key) Key { return k[:6] }, Lazy: true},
 		{Prefix: Nodes, Lock: func(Key) Key { return LockNodes() }},
 		{Prefix: Leases, Lock: named},
 		{Prefix: Server, Lock: func(Key) Key { return LockServer() }},
@@ -121,6 +123,9 @@ func LockNodes() Key { return Key("nodes") }
 
 // LockLease guards a lease, and is the key of its row.
 func LockLease(name string) Key { return K(Leases).Text(name) }
+
+// LockTLSReports guards what is counted of a day, and begins the keys of its rows.
+func LockTLSReports(day uint32) Key { return K(TLSReports).U32(day) }
 
 // LockServer guards the rows of the server itself.
 func LockServer() Key { return Key("srv") }

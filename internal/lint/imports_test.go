@@ -55,7 +55,7 @@ var allowed = map[string]row{
 	"dns":              {ours: "mail", foreign: "github.com/miekg/dns golang.org/x/sync"},
 	"dns/dnstest":      {foreign: "github.com/miekg/dns"},
 	"route":            {ours: "dns mail"},
-	"tlspolicy":        {ours: "dns mail tlspolicy/dane tlspolicy/mtasts"},
+	"tlspolicy":        {ours: "dns mail tlspolicy/dane tlspolicy/mtasts tlspolicy/tlsrpt"},
 	"tlspolicy/certs":  {ours: "mail vfs"},
 	"tlspolicy/dane":   {ours: "dns mail"},
 	"tlspolicy/mtasts": {ours: "dns mail", foreign: "golang.org/x/sync"},
@@ -105,7 +105,7 @@ var allowed = map[string]row{
 
 	"config":   {ours: "mail", foreign: "github.com/pelletier/go-toml/v2"},
 	"transfer": {ours: "mail proto/imap"},
-	"admin":    {ours: "backup check directory mail message mta observe proto/smtp queue route store transfer upgrade"},
+	"admin":    {ours: "backup check directory mail message mta observe proto/smtp queue route store tlspolicy/tlsrpt transfer upgrade"},
 	"tool":     {ours: "admin backup check config fetch transfer dns mail message observe proto/sasl proto/smtp route tlspolicy tlspolicy/dane tlspolicy/mtasts tlspolicy/tlsrpt tool vfs", foreign: "github.com/spf13/cobra github.com/spf13/pflag golang.org/x/term"},
 	"app":      {ours: "*", foreign: "github.com/spf13/cobra github.com/prometheus/client_golang golang.org/x/sync golang.org/x/sys golang.org/x/term"},
 	"lint":     {},

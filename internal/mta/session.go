@@ -22,6 +22,7 @@ import (
 type session struct {
 	client *smtp.Client
 	glass  *observe.Session
+	local  netip.Addr // ours
 	// noChunks is called when the host turns out not to know BDAT though it offers CHUNKING.
 	noChunks func()
 }
@@ -109,6 +110,7 @@ const farewell = time.Second
 // says why there is no session.
 func (m *MTA) openSession(ctx context.Context, t target, addr netip.AddrPort) (link, *refusal) {
 	s, failed := m.connect(ctx, t, addr, t.TLS != route.Never)
+	m.countTLS(ctx, t, addr, s, failed)
 	var broke *handshakeFailed
 	if errors.As(failed, &broke) && t.clearAfterFailure() {
 		s, failed = m.connect(ctx, t, addr, false)
@@ -183,7 +185,7 @@ func (m *MTA) connect(ctx context.Context, h target, addr netip.AddrPort, secure
 		Remote: conn.RemoteAddr().String(),
 	})
 	h.note(g)
-	s := &session{glass: g, noChunks: func() { m.chunkless.add(addr) }, client: smtp.NewClient(conn, smtp.ClientOptions{
+	s := &session{glass: g, local: ipOf(conn.LocalAddr()), noChunks: func() { m.chunkless.add(addr) }, client: smtp.NewClient(conn, smtp.ClientOptions{
 		Hello: string(m.o.Hostname), Host: h.Name,
 		LMTP: h.Proto == route.LMTP, NoChunks: m.chunkless.has(addr), Trace: traceTo(g),
 	})}
@@ -192,6 +194,12 @@ func (m *MTA) connect(ctx context.Context, h target, addr netip.AddrPort, secure
 		return s, err
 	}
 	return s, nil
+}
+
+// ipOf gives the address of one end of a connection; the zero one where it is no IP's.
+func ipOf(a net.Addr) netip.Addr {
+	ap, _ := netip.ParseAddrPort(a.String())
+	return ap.Addr().Unmap()
 }
 
 // traceTo records a session's lines, and from when it is encrypted.

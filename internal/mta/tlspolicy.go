@@ -46,6 +46,7 @@ func (v *visit) target(h route.Host, named bool, d *tlspolicy.Destination) (targ
 		t.policy = &dec
 		named = named || dec.Vouched
 		if dec.Refused != nil {
+			v.s.m.o.TLSPolicy.Report(dec, tlspolicy.Session{})
 			v.failed(ours(mail.ScopeHost, 451, dec.Refused.Code, dec.Refused.Text))
 			return t, false
 		}
@@ -167,7 +168,7 @@ func (m *MTA) tlsFor(t target) *tls.Config {
 	}
 	cfg.ClientSessionCache = m.resume
 	if t.policy != nil && (t.TLS != route.Must || t.policy.Level == tlspolicy.TLSA) {
-		t.policy.Configure(cfg, m.o.Clock, func(err error) { m.o.TLSPolicy.Untrusted(*t.policy, err) })
+		t.policy.Configure(cfg, m.o.Clock)
 		return cfg
 	}
 	cfg.InsecureSkipVerify = t.TLS != route.Must // against eavesdropping only; who verifies says Must
@@ -195,4 +196,28 @@ func (m *MTA) learn(ctx context.Context, t target, s *session, failed error) {
 		o = tlspolicy.InClear
 	}
 	m.o.TLSPolicy.Learn(context.WithoutCancel(ctx), *t.policy, o)
+}
+
+// countTLS counts what TLS came to in a session: one in which a route, REQUIRETLS or the author of the message had the
+// word instead of the owner of the domain says nothing of that one's policy.
+func (m *MTA) countTLS(ctx context.Context, t target, addr netip.AddrPort, s *session, failed error) {
+	other := t.TLS == route.Never || t.TLS == route.Must && t.policy != nil && t.policy.Level < tlspolicy.WebPKI
+	if t.policy == nil || s.client == nil || other || ctx.Err() != nil {
+		return
+	}
+	r := tlspolicy.Session{Sending: s.local, Receiving: addr.Addr(), State: s.client.TLS()}
+	if m.o.TLS != nil {
+		r.Roots = m.o.TLS.RootCAs
+	}
+	var broke *handshakeFailed
+	if r.State == nil && failed != nil {
+		if !errors.As(failed, &broke) {
+			return // it did not come to TLS
+		}
+		_, refused := smtp.RefusalOf(failed)
+		if _, offered := s.client.Extension("STARTTLS"); offered && !refused {
+			r.Failed = broke.error
+		}
+	}
+	m.o.TLSPolicy.Report(*t.policy, r)
 }

@@ -46,8 +46,9 @@ func (r secureRouter) Route(_ context.Context, d mail.Domain) (route.Plan, error
 // decided is a fixture whose sessions are secured as policies say.
 type decided struct {
 	*fixture
-	sink   *sink
-	memory *tlspolicy.Volatile
+	sink    *sink
+	memory  *tlspolicy.Volatile
+	counted counted
 }
 
 type policyCase struct {
@@ -90,7 +91,7 @@ func (c policyCase) start(t *testing.T) *decided {
 	}
 	d.fixture = withSink(t, s, func(o *Options) {
 		o.Router = secureRouter{authentic: c.authentic}
-		o.TLSPolicy = tlspolicy.New(tlspolicy.Options{Resolver: resolver, Policies: published{c.sts}, Memory: d.memory})
+		o.TLSPolicy = tlspolicy.New(tlspolicy.Options{Resolver: resolver, Policies: published{c.sts}, Memory: d.memory, Reports: &d.counted})
 		o.TLS = &tls.Config{RootCAs: x509.NewCertPool()}
 		if c.trusted {
 			o.TLS.RootCAs.AddCert(leaf)

@@ -8,6 +8,7 @@ import (
 	"postel/internal/dns"
 	"postel/internal/mail"
 	"postel/internal/tlspolicy/dane"
+	"postel/internal/tlspolicy/tlsrpt"
 )
 
 // Level is what a connection must have before mail goes over it; a higher one is stricter.
@@ -46,6 +47,9 @@ type Decision struct {
 	Base    string           `json:"-"`                 // the name to ask the server for; "" is Host
 	Steps   []Step           `json:"steps,omitempty"`
 
+	counted tlsrpt.Policy    // under which a session is counted
+	faults  []tlsrpt.Session // what is amiss with what the domain publishes, counted beside each session
+
 	seen     Seen      // what was known of the host
 	verified time.Time // when TLSA records last verified one of the domain's
 	before   bool      // the host has spoken TLS lately
@@ -83,8 +87,8 @@ func (d Decision) Demands() (why string, yes bool) {
 	return "", false
 }
 
-// Configure sets what a handshake verifies. failed hears of certificates that only a policy in testing minds.
-func (d Decision) Configure(cfg *tls.Config, now func() time.Time, failed func(error)) {
+// Configure sets what a handshake verifies. What only a policy in testing minds is looked at by Report.
+func (d Decision) Configure(cfg *tls.Config, now func() time.Time) {
 	cfg.ServerName = d.Host
 	cfg.InsecureSkipVerify = true // but for what follows
 	switch {
@@ -95,14 +99,6 @@ func (d Decision) Configure(cfg *tls.Config, now func() time.Time, failed func(e
 		}
 	case d.Level == WebPKI:
 		cfg.InsecureSkipVerify = false // RFC 8461 §4.2
-	case d.Testing:
-		roots := cfg.RootCAs
-		cfg.VerifyConnection = func(s tls.ConnectionState) error {
-			if err := webPKI(roots, d.Host, s.PeerCertificates, now()); err != nil {
-				failed(err)
-			}
-			return nil
-		}
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"postel/internal/mail"
 	"postel/internal/tlspolicy/dane"
 	"postel/internal/tlspolicy/mtasts"
+	"postel/internal/tlspolicy/tlsrpt"
 )
 
 // Policies gives the policies of MTA-STS; *mtasts.Client does.
@@ -22,6 +23,7 @@ type Options struct {
 	Resolver dns.Resolver
 	Policies Policies
 	Memory   Memory
+	Reports  Reports          // nil: nothing is counted
 	Clock    func() time.Time // nil is time.Now
 	Log      *slog.Logger     // nil is none
 }
@@ -62,7 +64,7 @@ func (k *Keeper) Destination(ctx context.Context, d mail.Domain, canonical strin
 
 // Host decides about one of the hosts, named as the MX record does.
 func (d *Destination) Host(ctx context.Context, host string) Decision {
-	dec := Decision{Domain: d.domain, Host: host, Vouched: d.authentic}
+	dec := Decision{Domain: d.domain, Host: host, Vouched: d.authentic, counted: tlsrpt.Policy{Type: tlsrpt.NoPolicy, Domain: d.domain}}
 	now := d.k.o.Clock()
 	dec.seen, dec.verified = d.known.Hosts[host], d.known.DANE
 	dec.before = dec.seen.Encrypted.After(now.Add(-keepSeen))
@@ -105,6 +107,7 @@ func (d *Destination) byTLSA(ctx context.Context, dec *Decision, now time.Time) 
 			dec.say("RFC 7672 §2.2", "TLSA records verified a host of this domain lately, and DNSSEC does not protect it any more: a downgrade")
 			dec.refuse(mail.Enhanced{4, 7, 5}, "%s was protected by DNSSEC and TLSA records until lately and is not now; nothing is sent to it before %s",
 				d.domain, until.UTC().Format("2006-01-02 15:04 UTC"))
+			dec.amiss(tlsrpt.Policy{Type: tlsrpt.TLSA, Domain: mail.Domain(dec.Host)}, tlsrpt.DANERequired, "no DNSSEC for the MX records, where there was until lately")
 			d.k.o.Log.Warn("downgrade: a domain was protected by DNSSEC and TLSA records and is not now", "domain", d.domain, "until", until)
 			return true
 		}
@@ -116,14 +119,17 @@ func (d *Destination) byTLSA(ctx context.Context, dec *Decision, now time.Time) 
 	case f.Err != nil:
 		dec.say("RFC 7672 §2.1.2", "the TLSA records of %s cannot be looked up: it must not be used", dec.Host)
 		dec.refuse(mail.Enhanced{4, 4, 3}, "the TLSA records of %s cannot be looked up", dec.Host)
+		dec.amiss(tlsrpt.Policy{Type: tlsrpt.TLSA, Domain: mail.Domain(dec.Host)}, tlsrpt.DNSSECInvalid, "the TLSA records cannot be looked up")
 		return true
 	case len(f.Records) > 0:
 		dec.Level, dec.Records, dec.Base = TLSA, f.Records, f.Base
 		dec.Names = dane.Names(f.Base, dec.Host, string(d.domain), d.canonical)
+		dec.counted = tlsaPolicy(f)
 		dec.say("RFC 7672 §2.2", "the certificate must fit one of the TLSA records at _25._tcp.%s (%d usable)", f.Base, len(f.Records))
 		return true
 	case f.Unusable > 0:
 		dec.Level = Encrypted
+		dec.amiss(tlsaPolicy(f), tlsrpt.TLSAInvalid, "none of the TLSA records is usable")
 		dec.say("RFC 7672 §2.2", "none of the TLSA records at _25._tcp.%s is usable: TLS is a must, without verification", f.Base)
 	case f.Insecure:
 		dec.say("RFC 7672 §2.2.2", "no DNSSEC for the addresses of %s", dec.Host)
@@ -140,6 +146,9 @@ func (d *Destination) byPolicy(ctx context.Context, dec *Decision) (settled bool
 		d.sts = &f
 	}
 	f := d.sts
+	if f.Cause != "" {
+		dec.amiss(stsPolicy(d.domain, *f), causes[f.Cause], f.Why)
+	}
 	if !f.Valid || f.Policy.Mode == mtasts.None {
 		if why := f.Why; f.Valid {
 			dec.say("RFC 8461 §5", "the policy of MTA-STS is none (%s)", why)
@@ -152,18 +161,20 @@ func (d *Destination) byPolicy(ctx context.Context, dec *Decision) (settled bool
 	dec.Vouched = dec.Vouched || covered
 	switch {
 	case f.Policy.Mode == mtasts.Enforce && covered:
-		dec.Level = WebPKI
+		dec.Level, dec.counted = WebPKI, stsPolicy(d.domain, *f)
 		dec.say("RFC 8461 §5", "the policy of MTA-STS (%s) is enforce and names %s: its certificate must verify for that name", f.Why, dec.Host)
 		return true
 	case f.Policy.Mode == mtasts.Enforce:
 		dec.say("RFC 8461 §5", "the policy of MTA-STS (%s) is enforce and does not name %s: it must not be used", f.Why, dec.Host)
+		dec.amiss(stsPolicy(d.domain, *f), tlsrpt.Invalid, notNamed)
 		dec.refuse(mail.Enhanced{4, 7, 0}, "the policy of %s (MTA-STS) does not name its MX %s", d.domain, dec.Host)
 		return true
 	case covered:
-		dec.Testing = true
+		dec.Testing, dec.counted = true, stsPolicy(d.domain, *f)
 		dec.say("RFC 8461 §5", "the policy of MTA-STS (%s) is testing and names %s: what does not verify is told, and delivered to all the same", f.Why, dec.Host)
 	default:
 		dec.say("RFC 8461 §5", "the policy of MTA-STS (%s) is testing and does not name %s", f.Why, dec.Host)
+		dec.amiss(stsPolicy(d.domain, *f), tlsrpt.Invalid, notNamed)
 		d.k.o.Log.Warn("a policy in testing does not name a host", "domain", d.domain, "host", dec.Host)
 	}
 	return false

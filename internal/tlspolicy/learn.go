@@ -47,11 +47,6 @@ func (k *Keeper) Learn(ctx context.Context, d Decision, o Outcome) {
 	}
 }
 
-// Untrusted tells of a certificate that a policy in testing minds.
-func (k *Keeper) Untrusted(d Decision, err error) {
-	k.o.Log.Warn("a certificate does not verify, as a policy in testing wants it", "domain", d.Domain, "host", d.Host, "err", err)
-}
-
 func (k *Keeper) change(ctx context.Context, d Decision, durable bool, fn func(*Remembered)) {
 	if err := k.o.Memory.Change(ctx, d.Domain, durable, fn); err != nil {
 		k.o.Log.Warn("what a session's TLS came to cannot be remembered", "domain", d.Domain, "err", err)

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"crypto/sha512"
 	"crypto/x509"
+	"strings"
 	"time"
 
 	"postel/internal/dns"
@@ -87,7 +88,7 @@ func verifyChain(roots *x509.CertPool, names []string, chain []*x509.Certificate
 			return nil
 		}
 	}
-	return mail.E("dane.verify", mail.Denied, "the certificate is for another name")
+	return &mail.Error{Op: "dane.verify", Kind: mail.Denied, Text: "the certificate is for another name", Err: x509.HostnameError{Certificate: chain[0], Host: strings.Join(names, " or ")}}
 }
 
 // matches compares a certificate with a record (RFC 6698 §2.1.2, §2.1.3).

@@ -2,7 +2,9 @@ package mtasts
 
 import (
 	"context"
+	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"log/slog"
 	"net"
 	"sync"
@@ -17,10 +19,21 @@ import (
 // Entry is what is kept of a domain.
 type Entry struct {
 	Policy  Policy    `json:"policy"`
-	ID      string    `json:"id"`      // of the record that announced it
-	Fetched time.Time `json:"fetched"` // zero: there is no policy, only a fetch that failed
-	Failed  time.Time `json:"failed"`  // the last fetch, if it failed
+	ID      string    `json:"id"`                // of the record that announced it
+	Fetched time.Time `json:"fetched"`           // zero: there is no policy, only a fetch that failed
+	Failed  time.Time `json:"failed"`            // the last fetch, if it failed
+	Failure Cause     `json:"failure,omitempty"` // of that
 }
+
+// Cause is in which way a policy that a record announces cannot be had.
+type Cause string
+
+// The causes.
+const (
+	Unfetched  Cause = "fetch"  // its host cannot be reached, or answers otherwise
+	Untrusted  Cause = "webpki" // the certificate of its host does not verify
+	Unreadable Cause = "policy" // it is there, and none
+)
 
 // Holds tells whether the entry has a policy whose time is not over.
 func (e Entry) Holds(now time.Time) bool {
@@ -88,6 +101,7 @@ type Found struct {
 	Valid bool   // there is a policy, and it holds
 	Why   string // in a few words: where it comes from, or why there is none
 	Fault bool   // something is amiss with what the domain publishes, or it could not be asked
+	Cause Cause  // why the policy that the record announces cannot be had now; "" where it can, or there is none
 }
 
 const (
@@ -121,7 +135,7 @@ func (c *Client) Policy(ctx context.Context, d mail.Domain) Found {
 		}
 		return f
 	case now.Sub(kept.Failed) < retryAfter && !kept.Failed.IsZero():
-		f.Fault, f.Why = true, "the last fetch failed; the next is not before five minutes are over"
+		f.Fault, f.Why, f.Cause = true, "the last fetch failed; the next is not before five minutes are over", kept.Failure
 		return f
 	}
 	return c.renew(ctx, d, id, kept)
@@ -171,8 +185,8 @@ func (c *Client) replace(d mail.Domain, id string, kept Entry) Found {
 		return Found{Entry: kept, Valid: kept.Holds(now), Why: "interrupted", Fault: true}
 	}
 	if err != nil {
-		kept.Failed = now
-		f = Found{Entry: kept, Valid: kept.Holds(now), Why: why(err), Fault: true}
+		kept.Failed, kept.Failure = now, causeOf(err)
+		f = Found{Entry: kept, Valid: kept.Holds(now), Why: why(err), Fault: true, Cause: kept.Failure}
 		c.o.Log.Warn("a policy of MTA-STS cannot be had", "domain", d, "kept", f.Valid, "err", err)
 	}
 	if err := c.o.Cache.KeepPolicy(c.life, d, f.Entry); err != nil {
@@ -186,6 +200,17 @@ func (c *Client) refresh(d mail.Domain, id string, kept Entry) {
 	if c.life.Err() == nil {
 		c.running.Go(func() { c.renew(c.life, d, id, kept) })
 	}
+}
+
+func causeOf(err error) Cause {
+	var cert *tls.CertificateVerificationError
+	switch {
+	case errors.As(err, &cert):
+		return Untrusted
+	case mail.Is(err, mail.Invalid):
+		return Unreadable
+	}
+	return Unfetched
 }
 
 func why(err error) string {

@@ -218,6 +218,13 @@ func TestFetch(t *testing.T) {
 			if f.Valid != good || f.Fault == good || !strings.Contains(f.Why, c.why) {
 				t.Errorf("%+v", f)
 			}
+			cause := map[string]Cause{"fetched": "", "for another name": Untrusted, "does not verify": Untrusted, "larger than 64 KiB": Unreadable, "no mode": Unreadable}
+			if want, ok := cause[c.why]; f.Cause != want && (ok || f.Cause != Unfetched) {
+				t.Errorf("cause %q", f.Cause)
+			}
+			if again := w.Policy(t.Context(), domain); again.Cause != f.Cause {
+				t.Errorf("within five minutes: cause %q, %+v", again.Cause, again)
+			}
 			if good && (f.Policy.Mode != Enforce || f.ID != "1") {
 				t.Errorf("%+v", f)
 			}

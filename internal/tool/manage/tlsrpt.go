@@ -1,20 +1,92 @@
 package manage
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
+	"postel/internal/admin"
 	"postel/internal/mail"
 	"postel/internal/tlspolicy/tlsrpt"
 	"postel/internal/tool"
 )
 
 func tlsrptCommand(env *tool.Env) *cobra.Command {
-	return tool.Noun("tlsrpt", "reports on TLS (RFC 8460)", tlsrptRead(env))
+	return tool.Noun("tlsrpt", "reports on TLS (RFC 8460): what was counted of the sessions with other servers, and what they say",
+		tlsrptList(env), tlsrptShow(env), tlsrptRead(env))
+}
+
+func tlsrptList(env *tool.Env) *cobra.Command {
+	var day, domain string
+	c := &cobra.Command{
+		Use: "list", Short: "what was counted for reports on TLS, by day (UTC) and domain, the newest first", Args: cobra.NoArgs,
+		RunE: with(env, func(ctx context.Context, c *tool.Client, _ []string) error {
+			day, err := dayOf(day, time.Now())
+			if err != nil {
+				return err
+			}
+			n := 0
+			q := url.Values{"day": {day}, "domain": {domain}}
+			err = tool.Each(ctx, c, "/v1/tlsrpt?"+q.Encode(), func(r admin.TLSReport) error {
+				n++
+				return env.Print(r, "%s  %-40s %8d well %8d failed", r.Day, r.Domain, r.Successes, r.Failures)
+			})
+			if err == nil && n == 0 {
+				env.Say("no session with another server was counted")
+			}
+			return err
+		}),
+	}
+	c.Flags().StringVar(&day, "day", "", "only this `DAY`: 2026-11-27, today or yesterday, in UTC")
+	c.Flags().StringVar(&domain, "domain", "", "only this `DOMAIN`")
+	return c
+}
+
+func tlsrptShow(env *tool.Env) *cobra.Command {
+	var day string
+	c := &cobra.Command{
+		Use: "show DOMAIN", Short: "all that was counted for the report on TLS to a domain", Args: cobra.ExactArgs(1),
+		RunE: with(env, func(ctx context.Context, c *tool.Client, args []string) error {
+			day, err := dayOf(day, time.Now())
+			if err != nil {
+				return err
+			}
+			var r admin.TLSReport
+			if err := c.Call(ctx, "GET", tool.At("/v1/tlsrpt", day, args[0]), nil, &r); err != nil {
+				return err
+			}
+			out := []string{fmt.Sprintf("%s on %s (UTC): %d sessions well, %d failed", r.Domain, r.Day, r.Successes, r.Failures)}
+			for _, p := range r.Policies {
+				out = append(out, policyLines(p)...)
+			}
+			return env.Print(r, "%s", strings.Join(out, "\n"))
+		}),
+	}
+	c.Flags().StringVar(&day, "day", "today", "the `DAY`: 2026-11-27, today or yesterday, in UTC")
+	return c
+}
+
+// dayOf reads a day as people give it.
+func dayOf(s string, now time.Time) (string, error) {
+	switch s {
+	case "":
+		return "", nil
+	case "today":
+		return tlsrpt.DayOf(now).String(), nil
+	case "yesterday":
+		return (tlsrpt.DayOf(now) - 1).String(), nil
+	}
+	d, err := tlsrpt.ParseDay(s)
+	if err != nil {
+		return "", tool.Fail(tool.Usage, "%q is no day: want 2026-11-27, today or yesterday", s)
+	}
+	return d.String(), nil
 }
 
 // reportShown is a report that was read, as JSON.
