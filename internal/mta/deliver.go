@@ -15,7 +15,7 @@ import (
 
 // Bounds of one attempt.
 const (
-	maxVisits   = 6   // addresses connected to
+	maxVisits   = 5   // addresses connected to
 	maxMessages = 100 // over one session
 )
 
@@ -48,6 +48,7 @@ type visit struct {
 	pending []int               // recipients without a verdict that stands
 	last    map[int]mail.Result // what was heard for them
 	visited int
+	six     int  // of them, by IPv6
 	full    bool // the session ended because the host takes no more messages over it (RFC 9422 §4.1)
 }
 
@@ -91,26 +92,7 @@ func (v *visit) byRoute() {
 		v.heard(ours(mail.ScopeHost, route.ReplyCode(err), r.Enhanced, r.Text()))
 		return
 	}
-	d := m.destination(v.s.work, plan)
-	for _, h := range plan.Hosts {
-		if v.s.work.Err() != nil {
-			return
-		}
-		t, ok := v.target(h, plan.Named(), d)
-		if !ok {
-			continue
-		}
-		for _, addr := range h.Addrs {
-			if len(v.pending) == 0 || v.visited == maxVisits || v.s.work.Err() != nil {
-				return
-			}
-			for v.full = true; v.full && len(v.pending) > 0 && v.visited < maxVisits; {
-				v.visited++
-				v.full = false
-				v.visit(t, addr)
-			}
-		}
-	}
+	v.visitAll(plan)
 }
 
 // route plans the way of an item.
@@ -156,10 +138,16 @@ func (v *visit) visit(t target, addr netip.AddrPort) {
 	if refused != nil {
 		v.a.session = refused.session
 		v.failed(refused.Result)
+		v.s.m.families.blocked(t.Name, addr)
 		return
 	}
 	v.link, v.at, v.sent, v.since, v.lax = l, place{t.Name, addr}, 0, v.s.m.o.Clock(), t.waived()
 	v.overLink()
+	if len(v.pending) > 0 && !v.full { // the host itself was not willing
+		v.s.m.families.blocked(t.Name, addr)
+	} else {
+		v.s.m.families.worked(t.Name, addr)
+	}
 }
 
 // overLink sends the message over the open session and sorts the results: in as many transactions as the host's limit

@@ -90,7 +90,8 @@ type MTA struct {
 	sched  *scheduler
 	resume tls.ClientSessionCache
 
-	chunkless addrSet // hosts that offer CHUNKING and do not know BDAT
+	chunkless addrSet  // hosts that offer CHUNKING and do not know BDAT
+	families  families // of addresses, by host
 
 	open func(ctx context.Context, t target, addr netip.AddrPort) (link, *refusal) // openSession but in tests
 }

@@ -15,9 +15,10 @@ import (
 
 // Bounds on what a stranger's DNS can make us do.
 const (
-	maxHosts = 16 // MXs looked up
-	maxAddrs = 16 // addresses of one host that are tried
-	lookups  = 4  // at once
+	maxHosts  = 16 // MXs with addresses that are kept, and how many are looked up at a time
+	maxLooked = 96 // MXs looked up in search of such
+	maxAddrs  = 16 // addresses of one host that are tried
+	lookups   = 4  // at once
 )
 
 const clauseMX = "RFC 5321 §5.1"
@@ -42,7 +43,7 @@ func (p *planner) plan(ctx context.Context) error {
 	}
 	if ip, ok := p.Domain.Literal(); ok {
 		p.say("RFC 5321 §4.1.3", "%s is an address literal: straight to that address, no look-up", p.Domain)
-		return p.finish([]found{{Host: p.host(ip.String(), 0), v4v6: []netip.Addr{ip}}})
+		return p.finish(p.usable([]found{{Host: p.host(ip.String(), 0), v4v6: []netip.Addr{ip}}}), false)
 	}
 	return p.byDNS(ctx)
 }
@@ -113,13 +114,43 @@ func (p *planner) byDNS(ctx context.Context) error {
 	}
 	if len(a.Records) == 0 {
 		p.say(clauseMX, "no MX record: the domain's own addresses count as an MX of preference 0")
-		return p.finish([]found{p.lookup(ctx, p.host(string(p.Domain), 0))})
+		return p.finish(p.usable([]found{p.lookup(ctx, p.host(string(p.Domain), 0))}), false)
 	}
 	mxs, err := p.sorted(a)
 	if err != nil {
 		return err
 	}
-	return p.finish(p.lookupAll(ctx, mxs))
+	all, cut := p.search(ctx, mxs)
+	return p.finish(all, cut)
+}
+
+// search looks up the MXs by their order until enough of them have addresses; cut tells that some were not looked up
+// though not enough were found.
+func (p *planner) search(ctx context.Context, mxs []Host) (all []found, cut bool) {
+	good := 0
+	for part := range slices.Chunk(mxs, maxHosts) {
+		if good >= maxHosts || len(all)+len(part) > maxLooked {
+			p.say("", "only the first %d of its %d MXs are looked up", len(all), len(mxs))
+			return all, good == 0
+		}
+		got := p.usable(p.lookupAll(ctx, part))
+		all = append(all, got...)
+		if slices.ContainsFunc(got, func(f found) bool { return f.own || p.names[f.canonical] }) {
+			break // what follows is no better than ourselves
+		}
+		for i := range got {
+			good += min(len(got[i].Addrs), 1)
+		}
+	}
+	return all, false
+}
+
+// usable fills in the addresses of hosts that were looked up.
+func (p *planner) usable(all []found) []found {
+	for i := range all {
+		p.addresses(&all[i])
+	}
+	return all
 }
 
 // sorted gives the MXs by preference, equal ones shuffled, those cut off that are no better than ourselves.
@@ -148,10 +179,6 @@ func (p *planner) sorted(a dns.Answer) ([]Host, error) {
 	}
 	if len(hosts) == 0 {
 		return nil, loop(p.Domain, "its best MX is this server, which does not know it")
-	}
-	if len(hosts) > maxHosts {
-		p.say("", "only the first %d of them are tried", maxHosts)
-		hosts = hosts[:maxHosts]
 	}
 	return hosts, nil
 }
@@ -207,15 +234,14 @@ func (p *planner) lookupAll(ctx context.Context, hosts []Host) []found {
 	return all
 }
 
-// finish turns look-ups into hosts: unusable addresses are left out, and everything that is no better than
-// ourselves is dropped.
-func (p *planner) finish(all []found) error {
+// finish turns look-ups into hosts: those without usable addresses are left out, and everything that is no better than
+// ourselves is dropped. Where there are none it matters whether the look-ups were cut short.
+func (p *planner) finish(all []found, cut bool) error {
 	var hosts []Host
 	var worst *found // the look-up that says most about why nothing is left
 	looped := false
 	for i := range all {
 		f := &all[i]
-		p.addresses(f)
 		if f.own || p.names[f.canonical] {
 			looped = true
 			hosts = p.cut(hosts, f.Host)
@@ -228,10 +254,12 @@ func (p *planner) finish(all []found) error {
 			worst = f
 		}
 	}
-	p.Hosts = hosts
+	p.Hosts = hosts[:min(len(hosts), maxHosts)]
 	switch {
 	case len(hosts) > 0:
 		return nil
+	case cut:
+		return failed(p.Domain, mail.E("route", mail.TooMany, "too many MXs without addresses"))
 	case worst != nil && worst.temporary(): // a better host may be up again later
 		return failed(p.Domain, worst.err)
 	case looped:
