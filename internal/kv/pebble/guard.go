@@ -78,7 +78,11 @@ func (g *guardFS) Create(name string, c pvfs.DiskWriteCategory) (vfs.File, error
 			return nil, err
 		}
 	}
-	return g.create(name, c, func() (vfs.File, error) { return g.FS.Create(name, c) })
+	f, err := g.create(name, c, func() (vfs.File, error) { return g.FS.Create(name, c) })
+	if own, ok := f.(*guardFile); ok {
+		own.ahead = newAhead(own.File, name, g.store.space.Room)
+	}
+	return f, err
 }
 
 func (g *guardFS) ReuseForWrite(old, name string, c pvfs.DiskWriteCategory) (vfs.File, error) {
@@ -164,6 +168,7 @@ type guardFile struct {
 	name  string
 	vital bool
 	waits patience // for room on the disk
+	ahead *ahead   // of a new log, else nil
 }
 
 // do runs a change of the file, and pretends success where the guard must.
@@ -179,7 +184,12 @@ func (f *guardFile) do(op string, change func() error) error {
 }
 
 func (f *guardFile) Write(p []byte) (n int, err error) {
-	err = f.do("write", func() error { n, err = f.write(p); return err })
+	err = f.do("write", func() error {
+		f.ahead.before(len(p))
+		n, err = f.write(p)
+		f.ahead.after(n)
+		return err
+	})
 	if err == nil {
 		n = len(p)
 	}
