@@ -135,6 +135,7 @@ func routes() []route {
 		{"GET /v1/inbox", (*api).listInbox},
 		{"GET /v1/inbox/{id}", (*api).showInbox},
 		{"GET /v1/tlsrpt", (*api).listTLSReports},
+		{"POST /v1/tlsrpt/send", (*api).sendTLSReports},
 		{"GET /v1/tlsrpt/{day}/{domain}", (*api).showTLSReport},
 		{"GET /v1/glass", (*api).listGlass},
 		{"GET /v1/glass/tail", (*api).tailGlass},

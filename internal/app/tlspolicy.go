@@ -24,8 +24,27 @@ func (n *node) tlsPolicy() *tlspolicy.Keeper {
 
 // reporter counts sessions for the reports on TLS, and sends these.
 func (n *node) reporter() *tlsrpt.Reporter {
-	n.tlsReports = tlsrpt.New(tlsrpt.Options{Ledger: tlsLedger{n.kv}, Clock: n.clock, Log: n.Log})
+	c := n.Config
+	n.tlsReports = tlsrpt.New(tlsrpt.Options{
+		Ledger: tlsLedger{n.kv}, Resolver: n.resolver, Daily: c.TLSReports.Send == "on" && n.Dev == nil, Hostname: string(c.Hostname),
+		Organization: c.TLSReports.Organization, Contact: n.contact(), AllowLoopback: n.Dev != nil,
+		Only: func(ctx context.Context, fn func()) { n.only(ctx, "tlsrpt", fn) }, Clock: n.clock, Log: n.Log,
+	})
 	return n.tlsReports
+}
+
+// contact is the address for questions about our reports.
+func (n *node) contact() string {
+	c := n.Config
+	switch {
+	case c.TLSReports.Contact != (mail.Address{}):
+		return c.TLSReports.Contact.String()
+	case c.Admin != (mail.Address{}):
+		return c.Admin.String()
+	case len(c.Domains) > 0:
+		return "postmaster@" + string(c.Domains[0].Name)
+	}
+	return "postmaster@" + string(c.Hostname)
 }
 
 // tlsMemory is a tlspolicy.Memory on rows, each under a lock of its own name.

@@ -35,6 +35,7 @@ type Config struct {
 	Queue       Queue
 	Limits      Limits
 	Submission  Submission
+	TLSReports  TLSReports
 	Languages   []string // of reports
 	Domains     []Domain
 	Routes      []Route
@@ -114,6 +115,13 @@ type Submission struct {
 	Recipients    int    // of one user in a day
 	ClientAddress string // "shown" or "hidden"
 	SaveSent      string // "on" or "off"
+}
+
+// TLSReports says how reports on TLS are sent (RFC 8460).
+type TLSReports struct {
+	Send         string       // "on" or "off"
+	Organization string       // "": the hostname
+	Contact      mail.Address // zero: Admin, else postmaster of the first domain
 }
 
 // Domain is made sure of at every start.

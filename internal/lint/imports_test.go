@@ -59,7 +59,7 @@ var allowed = map[string]row{
 	"tlspolicy/certs":  {ours: "mail vfs"},
 	"tlspolicy/dane":   {ours: "dns mail"},
 	"tlspolicy/mtasts": {ours: "dns mail", foreign: "golang.org/x/sync"},
-	"tlspolicy/tlsrpt": {ours: "mail message"},
+	"tlspolicy/tlsrpt": {ours: "dns mail message"},
 	"oauth":            {ours: "mail", foreign: "github.com/coreos/go-oidc/v3 github.com/go-jose/go-jose/v4"},
 
 	"kv":              {ours: "mail"},

@@ -94,7 +94,9 @@ func resultOf(err error) (tlsrpt.Result, string) {
 		return tlsrpt.HostMismatch, ""
 	case errors.As(err, &invalid) && invalid.Reason == x509.Expired:
 		return tlsrpt.Expired, ""
-	case errors.As(err, &unknown), errors.As(err, &invalid), errors.As(err, &cert), mail.Is(cause(err), mail.Denied):
+	case errors.As(err, &unknown):
+		return tlsrpt.NotTrusted, "certificate signed by unknown authority" // without guesses at whose
+	case errors.As(err, &invalid), errors.As(err, &cert), mail.Is(cause(err), mail.Denied):
 		return tlsrpt.NotTrusted, reason(err)
 	}
 	return tlsrpt.Invalid, reason(err)

@@ -72,12 +72,6 @@ type Client struct {
 
 // New makes a Client; Close ends it.
 func New(o Options) *Client {
-	if o.Dial == nil {
-		o.Dial = new(net.Dialer).DialContext
-	}
-	if o.Port == 0 {
-		o.Port = 443
-	}
 	if o.Clock == nil {
 		o.Clock = time.Now
 	}

@@ -9,7 +9,6 @@ import (
 	"mime"
 	"net"
 	"net/http"
-	"net/netip"
 	"strconv"
 	"time"
 
@@ -19,9 +18,6 @@ import (
 
 // fetchTime bounds a fetch, all of it (RFC 8461 §3.3).
 const fetchTime = time.Minute
-
-// maxTried bounds the addresses of a policy host that are tried.
-const maxTried = 4
 
 // fetch gets the policy of a domain over HTTPS (RFC 8461 §3.3). Errors have Kind Unavailable, or Invalid for a policy
 // that cannot be read.
@@ -33,9 +29,10 @@ func (c *Client) fetch(ctx context.Context, domain mail.Domain) (Policy, error) 
 	if err != nil {
 		return Policy{}, unfetched("its address makes no sense", err)
 	}
+	host := dns.Dialer{Resolver: c.o.Resolver, Dial: c.o.Dial, Port: c.o.Port, Loopback: c.o.AllowLoopback, Timeout: fetchTime / 4}
 	web := http.Client{
 		Transport: &http.Transport{
-			DialContext: c.dialHost, DisableKeepAlives: true, DisableCompression: true, MaxResponseHeaderBytes: 16 << 10,
+			DialContext: host.DialContext, DisableKeepAlives: true, DisableCompression: true, MaxResponseHeaderBytes: 16 << 10,
 			TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: c.o.Roots},
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // §3.3: none is followed
@@ -57,35 +54,6 @@ func (c *Client) fetch(ctx context.Context, domain mail.Domain) (Policy, error) 
 		return Policy{}, unfetched(whyNot(err), err)
 	}
 	return ParsePolicy(body)
-}
-
-// dialHost connects to a policy host by our own resolver, and to no address of this machine unless that is allowed.
-func (c *Client) dialHost(ctx context.Context, network, hostport string) (net.Conn, error) {
-	host, _, err := net.SplitHostPort(hostport)
-	if err != nil {
-		return nil, err
-	}
-	a, err := dns.LookupAddrs(ctx, c.o.Resolver, host)
-	if err != nil {
-		return nil, err
-	}
-	err = mail.E("mtasts.dial", mail.NotFound, "%s has no address that can be used", host)
-	tried := 0
-	for _, ip := range append(append([]netip.Addr(nil), a.IPv4...), a.IPv6...) {
-		ip = ip.Unmap()
-		if ip.IsUnspecified() || ip.IsMulticast() || ip.IsLinkLocalUnicast() || ip.IsLoopback() && !c.o.AllowLoopback || tried == maxTried {
-			continue
-		}
-		tried++
-		one, cancel := context.WithTimeout(ctx, fetchTime/maxTried)
-		conn, derr := c.o.Dial(one, network, netip.AddrPortFrom(ip, c.o.Port).String())
-		cancel()
-		if derr == nil {
-			return conn, nil
-		}
-		err = derr
-	}
-	return nil, err
 }
 
 // whyNot says an error of HTTPS in a few words.

@@ -19,7 +19,7 @@ func sample() *Report {
 	return &Report{
 		Organization: "Company-X", Range: Range{day, day.Add(24 * time.Hour)}, Contact: "sts-reporting@company-x.example",
 		ID: "5065427c@company-x.example",
-		Policies: []PolicyReport{{
+		Policies: Counts{{
 			Policy: Policy{
 				Type: STS, Domain: "company-y.example", MX: Strings{"*.mail.company-y.example"},
 				Strings: Strings{"version: STSv1", "mode: testing", "mx: *.mail.company-y.example", "max_age: 86400"},

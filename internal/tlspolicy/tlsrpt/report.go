@@ -39,11 +39,11 @@ const (
 
 // Report is what one sender tells about the sessions of one span of time (RFC 8460 §4.4).
 type Report struct {
-	Organization string         `json:"organization-name"`
-	Range        Range          `json:"date-range"`
-	Contact      string         `json:"contact-info"`
-	ID           string         `json:"report-id"`
-	Policies     []PolicyReport `json:"policies"`
+	Organization string `json:"organization-name"`
+	Range        Range  `json:"date-range"`
+	Contact      string `json:"contact-info"`
+	ID           string `json:"report-id"`
+	Policies     Counts `json:"policies"`
 }
 
 // Range is the span of time, in UTC.
@@ -86,13 +86,7 @@ type Failure struct {
 }
 
 // Total counts the sessions of all policies.
-func (r *Report) Total() (s Summary) {
-	for _, p := range r.Policies {
-		s.Successes += p.Summary.Successes
-		s.Failures += p.Summary.Failures
-	}
-	return s
-}
+func (r *Report) Total() Summary { return r.Policies.Total() }
 
 // Write writes the report, compressed (RFC 8460 §5.2).
 func (r *Report) Write(w io.Writer) error {

@@ -2,18 +2,32 @@ package tlsrpt
 
 import (
 	"context"
+	"crypto/x509"
 	"log/slog"
+	"net"
 	"sync"
 	"time"
 
+	"postel/internal/dns"
 	"postel/internal/mail"
 )
 
 // Options of a Reporter. Ledger is needed.
 type Options struct {
 	Ledger Ledger
-	Clock  func() time.Time // nil is time.Now
-	Log    *slog.Logger     // nil is none
+	// Resolver finds out who wants reports; nil: none can be sent.
+	Resolver      dns.Resolver
+	Daily         bool                                                              // reports are sent by themselves
+	Hostname      string                                                            // of this server
+	Organization  string                                                            // that tells; "" is the hostname
+	Contact       string                                                            // its address
+	AllowLoopback bool                                                              // who takes reports may be on this machine, or in a private network
+	Roots         *x509.CertPool                                                    // nil is the system's
+	Dial          func(ctx context.Context, network, addr string) (net.Conn, error) // nil is net.Dialer's
+	// Only runs fn unless another node is at it; nil: there is none.
+	Only  func(ctx context.Context, fn func())
+	Clock func() time.Time // nil is time.Now
+	Log   *slog.Logger     // nil is none
 }
 
 // Bounds of what is counted and not in the ledger yet.
@@ -23,7 +37,7 @@ const (
 	patience       = 10 * time.Second
 )
 
-// Reporter counts sessions. Safe for concurrent use.
+// Reporter counts sessions, and reports them. Safe for concurrent use.
 type Reporter struct {
 	o Options
 
@@ -32,6 +46,8 @@ type Reporter struct {
 	domains int // in pending
 	lost    int // sessions that there was no room for, since that was told
 	full    chan struct{}
+	settled map[Day]bool // days whose reports all have come to an end; only daily's
+	hand    func(ctx context.Context, address string, rep *Report) error
 	writing sync.Mutex // one flush at a time, so that who waits for it finds all in the ledger
 }
 
@@ -43,7 +59,15 @@ func New(o Options) *Reporter {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Reporter{o: o, pending: map[Day]map[mail.Domain]Counts{}, full: make(chan struct{}, 1)}
+	if o.Only == nil {
+		o.Only = func(_ context.Context, fn func()) { fn() }
+	}
+	if o.Organization == "" {
+		o.Organization = o.Hostname
+	}
+	r := &Reporter{o: o, pending: map[Day]map[mail.Domain]Counts{}, full: make(chan struct{}, 1), settled: map[Day]bool{}}
+	r.hand = r.post
+	return r
 }
 
 // Note counts a session for the report to its domain. One that TLSA records had a say in is told to the owner of these,
@@ -83,8 +107,13 @@ func (r *Reporter) note(d Day, m mail.Domain, s Session) {
 	}
 }
 
-// Run brings what is counted to the ledger until ctx ends; Flush then brings the rest.
+// Run brings what is counted to the ledger, and sends what is due, until ctx ends; Flush then brings the rest.
 func (r *Reporter) Run(ctx context.Context) {
+	if r.o.Daily && r.o.Resolver != nil {
+		var sending sync.WaitGroup
+		sending.Go(func() { r.daily(ctx) })
+		defer sending.Wait()
+	}
 	t := time.NewTicker(flushEvery)
 	defer t.Stop()
 	for {

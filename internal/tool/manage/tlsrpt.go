@@ -1,7 +1,9 @@
 package manage
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/url"
@@ -19,7 +21,7 @@ import (
 
 func tlsrptCommand(env *tool.Env) *cobra.Command {
 	return tool.Noun("tlsrpt", "reports on TLS (RFC 8460): what was counted of the sessions with other servers, and what they say",
-		tlsrptList(env), tlsrptShow(env), tlsrptRead(env))
+		tlsrptList(env), tlsrptShow(env), tlsrptSend(env), tlsrptRead(env))
 }
 
 func tlsrptList(env *tool.Env) *cobra.Command {
@@ -35,7 +37,7 @@ func tlsrptList(env *tool.Env) *cobra.Command {
 			q := url.Values{"day": {day}, "domain": {domain}}
 			err = tool.Each(ctx, c, "/v1/tlsrpt?"+q.Encode(), func(r admin.TLSReport) error {
 				n++
-				return env.Print(r, "%s  %-40s %8d well %8d failed", r.Day, r.Domain, r.Successes, r.Failures)
+				return env.Print(r, "%s", tlsrptLine(r))
 			})
 			if err == nil && n == 0 {
 				env.Say("no session with another server was counted")
@@ -51,7 +53,7 @@ func tlsrptList(env *tool.Env) *cobra.Command {
 func tlsrptShow(env *tool.Env) *cobra.Command {
 	var day string
 	c := &cobra.Command{
-		Use: "show DOMAIN", Short: "all that was counted for the report on TLS to a domain", Args: cobra.ExactArgs(1),
+		Use: "show DOMAIN", Short: "the report on TLS to a domain, as it was or would be sent", Args: cobra.ExactArgs(1),
 		RunE: with(env, func(ctx context.Context, c *tool.Client, args []string) error {
 			day, err := dayOf(day, time.Now())
 			if err != nil {
@@ -61,14 +63,57 @@ func tlsrptShow(env *tool.Env) *cobra.Command {
 			if err := c.Call(ctx, "GET", tool.At("/v1/tlsrpt", day, args[0]), nil, &r); err != nil {
 				return err
 			}
-			out := []string{fmt.Sprintf("%s on %s (UTC): %d sessions well, %d failed", r.Domain, r.Day, r.Successes, r.Failures)}
-			for _, p := range r.Policies {
-				out = append(out, policyLines(p)...)
-			}
+			out := append([]string{tlsrptLine(r)}, reportLines(r.Report)...)
 			return env.Print(r, "%s", strings.Join(out, "\n"))
 		}),
 	}
 	c.Flags().StringVar(&day, "day", "today", "the `DAY`: 2026-11-27, today or yesterday, in UTC")
+	return c
+}
+
+// tlsrptLine tells one in a line.
+func tlsrptLine(r admin.TLSReport) string {
+	line := fmt.Sprintf("%s  %-30s %7d well %7d failed  %s", r.Day, r.Domain, r.Successes, r.Failures, r.State)
+	if r.Why != "" {
+		line += ": " + r.Why
+	}
+	if !r.Next.IsZero() {
+		line += ", next attempt " + r.Next.Local().Format(time.DateTime)
+	}
+	return line
+}
+
+func tlsrptSend(env *tool.Env) *cobra.Command {
+	var day, domain string
+	c := &cobra.Command{
+		Use: "send", Short: "send the reports on TLS of a day now, to those who want them and do not have them yet", Args: cobra.NoArgs,
+		Long: "Sends the reports on TLS of a day now, to those who want them and do not have them yet. A server does it by itself in the\n" +
+			"hours after midnight (UTC), when tlsrpt.send is on. Of today what was counted so far is sent, and the rest after the\n" +
+			"end of the day. Ends with 1 when one could not be sent.",
+		RunE: with(env, func(ctx context.Context, c *tool.Client, _ []string) error {
+			day, err := dayOf(day, time.Now())
+			if err != nil {
+				return err
+			}
+			unsent := 0
+			in, err := json.Marshal(admin.SendTLS{Day: day, Domain: domain})
+			if err != nil {
+				return err
+			}
+			err = tool.Stream(ctx, c, "/v1/tlsrpt/send", bytes.NewReader(in), func(r admin.TLSReport) error {
+				if r.State == "waiting" || r.State == "dropped" {
+					unsent++
+				}
+				return env.Print(r, "%s", tlsrptLine(r))
+			})
+			if err == nil && unsent > 0 {
+				return tool.Fail(tool.Found, "%s could not be sent", tool.Count(unsent, "report"))
+			}
+			return err
+		}),
+	}
+	c.Flags().StringVar(&day, "day", "yesterday", "the `DAY`: 2026-11-27, today or yesterday, in UTC")
+	c.Flags().StringVar(&domain, "domain", "", "only to this `DOMAIN`")
 	return c
 }
 
