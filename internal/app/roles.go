@@ -14,6 +14,7 @@ import (
 	"postel/internal/msa"
 	"postel/internal/mta"
 	"postel/internal/mx"
+	"postel/internal/oauth"
 	"postel/internal/proto/sasl"
 	"postel/internal/proto/smtp"
 	"postel/internal/rate"
@@ -94,13 +95,22 @@ func (n *node) router() (*route.Router, error) {
 	if n.Dev != nil {
 		o.Port = n.Dev.MXPort
 	}
-	for _, r := range c.Routes {
-		o.Rules = append(o.Rules, route.Rule{
-			Domain: r.Domain, Host: r.Host, Port: r.Port, Proto: route.Proto(r.Proto),
-			TLS: route.TLS(r.TLS), User: r.User, Password: r.Password, Limits: routeLimits(&r),
-		})
+	for i := range c.Routes {
+		o.Rules = append(o.Rules, n.rule(&c.Routes[i]))
 	}
 	return route.New(o)
+}
+
+// rule makes a rule of a route.
+func (n *node) rule(r *config.Route) route.Rule {
+	rule := route.Rule{
+		Domain: r.Domain, Host: r.Host, Port: r.Port, Proto: route.Proto(r.Proto),
+		TLS: route.TLS(r.TLS), User: r.User, Password: r.Password, Limits: routeLimits(r),
+	}
+	if len(r.Tokens) > 0 {
+		rule.Tokens = oauth.NewCommand(r.Tokens, n.clock, n.Log)
+	}
+	return rule
 }
 
 func routeLimits(r *config.Route) *route.Limits {

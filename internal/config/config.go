@@ -157,6 +157,7 @@ type Route struct {
 	TLS      string // "may", "must", "never"
 	User     string
 	Password string
+	Tokens   []string      // a program with its arguments that gives bearer tokens in place of the password
 	Rate     int           // messages a minute; 0 is no bound
 	Sessions int           // at once; 0 is as any destination's
 	First    time.Duration // these three in place of those of the queue; 0 is those

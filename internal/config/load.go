@@ -117,13 +117,7 @@ func (r *reader) whole(tree map[string]any) {
 		r.c.Domains = append(r.c.Domains, d)
 	}
 	for i, t := range tables(tree, "route") {
-		route := Route{}
-		r.table(fmt.Sprintf("route.%d", i), "[[route]] ", routeSettings(&route), t)
-		if v, given := t["host"]; !given || v == "" {
-			r.bad(fmt.Sprintf("route.%d", i), `[[route]] needs host = "mail.example.org"`)
-		}
-		r.login("[[route]] tls", fmt.Sprintf("route.%d.tls", i), route.Host, route.User, &route.TLS)
-		r.c.Routes = append(r.c.Routes, route)
+		r.route(fmt.Sprintf("route.%d", i), t)
 	}
 	for i, t := range tables(tree, "fetch") {
 		r.fetch(fmt.Sprintf("fetch.%d", i), t)
@@ -136,6 +130,22 @@ func (r *reader) whole(tree map[string]any) {
 	}
 	r.take("", "", settings(r.c), tree)
 	r.cross()
+}
+
+// route takes one [[route]].
+func (r *reader) route(at string, t map[string]any) {
+	var route Route
+	r.table(at, "[[route]] ", routeSettings(&route), t)
+	switch {
+	case route.Host == "":
+		r.bad(at, `[[route]] needs host = "mail.example.org"`)
+	case route.User == "" && (route.Password != "" || len(route.Tokens) > 0):
+		r.bad(at, `[[route]] with a password or token_command needs user`)
+	case route.Password != "" && len(route.Tokens) > 0:
+		r.bad(at+".token_command", "[[route]] logs in with a password or with tokens, not with both")
+	}
+	r.login("[[route]] tls", at+".tls", route.Host, route.User, &route.TLS)
+	r.c.Routes = append(r.c.Routes, route)
 }
 
 // fetch takes one [[fetch]].

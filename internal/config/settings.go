@@ -191,6 +191,10 @@ func routeSettings(r *Route) []setting {
 			}
 			return "(set)"
 		}),
+		{
+			"token_command", "", `program with its arguments, as ["/usr/local/bin/token", "me@example.org"], which writes a bearer token to log in with in place of a password (OAUTHBEARER, XOAUTH2); run without a shell, docs/routes.md`,
+			list(program(&r.Tokens)), func() string { return strings.Join(r.Tokens, " ") },
+		},
 		number("rate", "0", "messages a minute that take this route, of all its domains together; 0 is any number", &r.Rate, 0, 1_000_000),
 		number("sessions", "0", "connections by this route at most, of all its domains together; 0 is queue.concurrency for each domain", &r.Sessions, 0, 10_000),
 		durationOrNone("retry.first", "0", "queue.first for this route; 0 is that", &r.First),

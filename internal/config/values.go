@@ -300,6 +300,17 @@ func list(set func([]string) error) func(any) error {
 	}
 }
 
+// program takes the path of one and its arguments.
+func program(p *[]string) func([]string) error {
+	return func(words []string) error {
+		if len(words) > 0 && !filepath.IsAbs(words[0]) {
+			return fmt.Errorf("want the absolute path of a program, then its arguments")
+		}
+		*p = words
+		return nil
+	}
+}
+
 // domains takes domain names.
 func domains(p *[]mail.Domain) func([]string) error {
 	return func(words []string) error {

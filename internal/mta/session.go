@@ -226,10 +226,7 @@ func (m *MTA) greet(ctx context.Context, c *smtp.Client, h target, secure bool) 
 	if err := m.encrypt(ctx, c, h, secure); err != nil {
 		return err
 	}
-	if h.User != "" {
-		return c.Auth(ctx, "", h.User, h.Password)
-	}
-	return nil
+	return logIn(ctx, c, h)
 }
 
 // addrSet remembers some addresses; when it is full it begins anew.

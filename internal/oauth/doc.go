@@ -8,4 +8,6 @@
 // Keys are read when the first token comes, again after an hour, and when a token names one that is not known; never
 // more often than every ten seconds, however many such tokens come. While they cannot be read, those known are good for
 // a day. A read is bounded in size, keys and time.
+//
+// The other way round a Command gets the tokens by which we log in elsewhere.
 package oauth

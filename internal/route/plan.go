@@ -63,7 +63,7 @@ func (p *planner) byRule(ctx context.Context, rule Rule, which string) error {
 	if bounds := rule.Limits.say(); bounds != "" {
 		p.say("", "bounds of that route: %s", bounds)
 	}
-	h := Host{Name: rule.Host, Proto: rule.Proto, TLS: rule.TLS, User: rule.User, Password: rule.Password}
+	h := Host{Name: rule.Host, Proto: rule.Proto, TLS: rule.TLS, User: rule.User, Password: rule.Password, Tokens: rule.Tokens}
 	f := found{Host: h}
 	if ip, ok := hostAddr(rule.Host); ok {
 		f.Name, f.v4v6 = ip.String(), []netip.Addr{ip}

@@ -40,6 +40,7 @@ type Rule struct {
 	TLS      TLS         `json:"tls"`    // "" is May
 	User     string      `json:"user,omitempty"`
 	Password string      `json:"-"`
+	Tokens   Tokens      `json:"-"` // log in with bearer tokens, not with the password; nil does not
 	Limits   *Limits     `json:"-"` // nil is none
 }
 
@@ -67,6 +68,13 @@ type Host struct {
 	TLS       TLS              `json:"tls"`
 	User      string           `json:"user,omitempty"` // log in with these when set
 	Password  string           `json:"-"`
+	Tokens    Tokens           `json:"-"` // in place of the password when not nil
+}
+
+// Tokens gives the bearer tokens of one login (RFC 6750). Safe for concurrent use.
+type Tokens interface {
+	// Token gives a token; refused is one that the host did not take, "" is none. Kind Unavailable.
+	Token(ctx context.Context, refused string) (string, error)
 }
 
 // Plan is where a domain's mail goes.

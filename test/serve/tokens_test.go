@@ -14,6 +14,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -46,27 +47,25 @@ func curl(t *testing.T, s *harness.Server, url string, args ...string) (string, 
 	return harness.Run(t, "", "curl", append(args, url)...)
 }
 
-// TestTokens: curl logs in by the tokens of an issuer, at each protocol by both mechanisms.
-func TestTokens(t *testing.T) {
-	t.Parallel()
-	harness.Need(t, "curl")
+// issuer issues tokens: lines of a configuration that trusts it, and what signs them.
+func issuer(t *testing.T) (url string, token func(email string, verified bool, ends time.Duration) string) {
+	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	issuer := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+	keys := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		_ = json.NewEncoder(w).Encode(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: key.Public(), KeyID: "k"}}})
 	}))
-	t.Cleanup(issuer.Close)
-	s := open(t, fmt.Sprintf("oauth.issuer = %q\noauth.jwks = %q\noauth.audience = \"mail\"\n", issuer.URL, issuer.URL+"/jwks"))
-	token := func(email string, verified bool, ends time.Duration) string {
+	t.Cleanup(keys.Close)
+	return keys.URL, func(email string, verified bool, ends time.Duration) string {
 		t.Helper()
 		signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: jose.JSONWebKey{Key: key, KeyID: "k"}}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		text, err := json.Marshal(map[string]any{
-			"iss": issuer.URL, "aud": "mail", "exp": time.Now().Add(ends).Unix(), "email": email, "email_verified": verified,
+			"iss": keys.URL, "aud": "mail", "exp": time.Now().Add(ends).Unix(), "email": email, "email_verified": verified,
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -81,18 +80,31 @@ func TestTokens(t *testing.T) {
 		}
 		return compact
 	}
+}
+
+// trusting is the part of a configuration that trusts an issuer.
+func trusting(url string) string {
+	return fmt.Sprintf("oauth.issuer = %q\noauth.jwks = %q\noauth.audience = \"mail\"\n", url, url+"/jwks")
+}
+
+// TestTokens: curl logs in by the tokens of an issuer, at each protocol by both mechanisms.
+func TestTokens(t *testing.T) {
+	t.Parallel()
+	harness.Need(t, "curl")
+	url, token := issuer(t)
+	s := open(t, trusting(url))
 	good := token(ann, true, time.Hour)
-	for name, url := range entrances(s) {
+	for name, at := range entrances(s) {
 		for _, mech := range []string{"OAUTHBEARER", "XOAUTH2"} {
 			login := []string{"--login-options", "AUTH=" + mech, "-u", ann + ":", "--oauth2-bearer"}
-			if out, code := curl(t, s, url, append(login, good)...); code != 0 {
+			if out, code := curl(t, s, at, append(login, good)...); code != 0 {
 				t.Errorf("%s %s: exit %d\n%s", name, mech, code, out)
 			}
 			for what, bad := range map[string]string{
 				"another's": token(ben, true, time.Hour), "expired": token(ann, true, -time.Hour),
 				"not verified": token(ann, false, time.Hour), "nobody's": token("eve@example.test", true, time.Hour),
 			} {
-				if out, code := curl(t, s, url, append(login, bad)...); code != 67 {
+				if out, code := curl(t, s, at, append(login, bad)...); code != 67 {
 					t.Errorf("%s %s, a token that is %s: exit %d\n%s", name, mech, what, code, out)
 				}
 			}
@@ -109,10 +121,61 @@ func TestTokens(t *testing.T) {
 	why, err := base64.StdEncoding.DecodeString(said[4:])
 	var refusal map[string]string
 	if err != nil || json.Unmarshal(why, &refusal) != nil || refusal["status"] != "invalid_token" ||
-		refusal["openid-configuration"] != issuer.URL+"/.well-known/openid-configuration" {
+		refusal["openid-configuration"] != url+"/.well-known/openid-configuration" {
 		t.Errorf("%q %v", why, err)
 	}
 	c.Want("535 5.7.8", "AQ==")
+}
+
+// TestTokenCommand: a server logs in at another one by the tokens of a program, which is asked again when the first is
+// refused; neither token is in a transcript or the log.
+func TestTokenCommand(t *testing.T) {
+	t.Parallel()
+	url, token := issuer(t)
+	routed := func(top string, port int, login string) *harness.Server {
+		t.Helper()
+		config := harness.WriteConfig(t, top+company+fmt.Sprintf("[[route]]\ndomain = \"far.test\"\nhost = \"127.0.0.1\"\nport = %d\n", port)+login)
+		addAccounts(t, config)
+		return harness.ServeFile(t, config)
+	}
+	hub := routed(trusting(url), harness.FreePort(t), "")
+	stale, good := token(ann, true, -time.Hour), token(ann, true, time.Hour)
+	dir := harness.Dir(t)
+	script := fmt.Sprintf("#!/bin/sh\necho run >> %[1]s/runs\n[ -e %[1]s/again ] || { touch %[1]s/again; echo %[2]s; exit; }\necho '{\"access_token\":\"%[3]s\",\"expires_in\":3600}'\n", dir, stale, good)
+	if err := os.WriteFile(dir+"/token", []byte(script), 0o755); err != nil { //nolint:gosec // a program
+		t.Fatal(err)
+	}
+	s := routed("", hub.Ports["submission"], fmt.Sprintf("user = %q\ntoken_command = [%q]\n", ann, dir+"/token"))
+	c := s.Submission(ann, password)
+	for range 2 {
+		if r := c.Send(ann, "x@far.test", "From: "+ann+"\r\nSubject: by a token\r\n\r\nx\r\n"); !strings.HasPrefix(r, "250") {
+			t.Fatal(r)
+		}
+	}
+	harness.Eventually(t, func() error {
+		out, _ := hub.Postel("queue", "list", "--json")
+		if n := strings.Count(out, `"x@far.test"`); n != 2 {
+			return fmt.Errorf("%d messages at the other server: %s\n%s", n, out, s.Log())
+		}
+		return nil
+	})
+	if runs, err := os.ReadFile(dir + "/runs"); string(runs) != "run\nrun\n" {
+		t.Errorf("the program ran: %q %v", runs, err)
+	}
+	list, _ := s.Postel("glass", "list", "--json")
+	all := s.Log() + list
+	for _, id := range regexp.MustCompile(`s-[0-9a-v]{16,}`).FindAllString(list, -1) {
+		one, _ := s.Postel("glass", "show", id)
+		all += one
+	}
+	if !strings.Contains(all, "AUTH OAUTHBEARER") {
+		t.Error("no login in the transcripts", all)
+	}
+	for _, secret := range []string{stale, good} {
+		if strings.Contains(all, secret) || strings.Contains(all, base64.StdEncoding.EncodeToString([]byte("n,a="+ann+",\x01auth=Bearer "+secret+"\x01\x01"))) {
+			t.Error("a token is told")
+		}
+	}
 }
 
 // TestCertificates: curl logs in by a certificate of the authority that the configuration names.

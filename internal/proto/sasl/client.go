@@ -23,6 +23,7 @@ type ClientExchange interface {
 // Credentials are what a client logs in with, and what it knows of the server.
 type Credentials struct {
 	User, Password string
+	Token          string               // a bearer token, in place of a password
 	Offered        []string             // the mechanisms that the server lists
 	TLS            *tls.ConnectionState // nil in clear
 }
@@ -44,10 +45,12 @@ func (c Credentials) offered(mech string) bool {
 // under TLS, where a password does no harm, and before the password in clear.
 func (c Credentials) Choose() string {
 	order := []string{ScramSHA256, ScramSHA1, Plain, Login, CramMD5}
-	if c.TLS == nil {
+	switch {
+	case c.Token != "":
+		order = []string{OAuthBearer, XOAuth2}
+	case c.TLS == nil:
 		order = []string{ScramSHA256, ScramSHA1, CramMD5, Plain, Login}
-	}
-	if c.link().binds() {
+	case c.link().binds():
 		order = append([]string{ScramSHA256 + plus, ScramSHA1 + plus}, order...)
 	}
 	for _, ours := range order {
@@ -71,6 +74,8 @@ func Client(mech string, c Credentials) (ClientExchange, error) {
 	}
 	mech = strings.ToUpper(mech)
 	switch mech {
+	case OAuthBearer, XOAuth2:
+		return newBearerClient(mech, user, c.Token)
 	case Plain:
 		return plainClient{user, pass}, nil
 	case Login:

@@ -1,6 +1,6 @@
 // Package sasl holds the mechanisms of SASL (RFC 4422). As a server: SCRAM-SHA-1 and SCRAM-SHA-256 (RFC 5802,
 // RFC 7677) with -PLUS, PLAIN (RFC 4616), LOGIN (the old one of mail clients, never an RFC), CRAM-MD5 (RFC 2195),
-// OAUTHBEARER (RFC 7628), XOAUTH2 and EXTERNAL; as a client those of passwords. It knows neither accounts nor
+// OAUTHBEARER (RFC 7628), XOAUTH2 and EXTERNAL; as a client those of passwords and of tokens. It knows neither accounts nor
 // protocols: an Authenticator answers for the accounts, Tokens for bearer tokens, a Link for the connection, and the
 // protocols carry challenges and responses in their own lines.
 //

@@ -191,6 +191,42 @@ func TestBearer(t *testing.T) {
 	}
 }
 
+// TestBearerClient: our client says what RFC 7628 §4.1 and XOAUTH2 have, and hears a refusal to its end (§3.2.3).
+func TestBearerClient(t *testing.T) {
+	t.Parallel()
+	const token = "vF9dft4qmTc2Nvb3RlckBhbHRhdmlzdGEuY29tCg=="
+	s := &Server{Auth: accounts{}, Tokens: tokens{}}
+	for mech, want := range map[string]string{
+		OAuthBearer: "n,a=alice,\x01auth=Bearer " + token + "\x01\x01",
+		XOAuth2:     "user=alice\x01auth=Bearer " + token + "\x01\x01",
+	} {
+		for _, c := range []struct {
+			token string
+			kind  mail.Kind // 0: in
+		}{{token, 0}, {"wrong", mail.AuthFailed}, {"two words", mail.Invalid}, {"a\x01b", mail.Invalid}, {"", mail.Invalid}, {strings.Repeat("x", 9000), mail.Invalid}} {
+			x, err := s.Start(t.Context(), Link{Secure: true}, mech)
+			if err != nil {
+				t.Fatal(err)
+			}
+			err = play(t, Credentials{User: "alice", Token: c.token}, mech, x)
+			if c.kind == 0 && err != nil || c.kind != 0 && !mail.Is(err, c.kind) {
+				t.Errorf("%s %.20q: %v", mech, c.token, err)
+			}
+		}
+		x, err := Client(mech, Credentials{User: "alice", Token: token})
+		if err != nil || string(x.Initial()) != want {
+			t.Errorf("%s: %q %v", mech, x.Initial(), err)
+		}
+	}
+	all := strings.Fields("PLAIN SCRAM-SHA-256 XOAUTH2 OAUTHBEARER")
+	if got := (Credentials{Token: token, Offered: all}).Choose(); got != OAuthBearer {
+		t.Error(got)
+	}
+	if got := (Credentials{Token: token, Offered: all[:2]}).Choose(); got != "" {
+		t.Errorf("a token goes by %s", got)
+	}
+}
+
 // authority signs clients' certificates.
 type authority struct {
 	key  *ecdsa.PrivateKey

@@ -148,8 +148,17 @@ func (c *Client) handshake(cfg *tls.Config) error {
 // Auth logs in with a mechanism, "" for the best of those offered (RFC 4954 §4). Kind Unsupported when there is none
 // that we speak, AuthFailed when the server refuses for good.
 func (c *Client) Auth(ctx context.Context, mech, user, pass string) error {
+	return c.logIn(ctx, mech, sasl.Credentials{User: user, Password: pass})
+}
+
+// AuthToken logs in with a bearer token (RFC 7628), as Auth does with a password.
+func (c *Client) AuthToken(ctx context.Context, user, token string) error {
+	return c.logIn(ctx, "", sasl.Credentials{User: user, Token: token})
+}
+
+func (c *Client) logIn(ctx context.Context, mech string, cred sasl.Credentials) error {
 	defer c.begin(ctx)()
-	cred := sasl.Credentials{User: user, Password: pass, Offered: strings.Fields(c.extensions["AUTH"])}
+	cred.Offered = strings.Fields(c.extensions["AUTH"])
 	if t, ok := c.conn.(*tls.Conn); ok {
 		state := t.ConnectionState()
 		cred.TLS = &state
@@ -163,9 +172,17 @@ func (c *Client) Auth(ctx context.Context, mech, user, pass string) error {
 	if err != nil {
 		return err
 	}
-	line := "AUTH " + strings.ToUpper(mech)
-	if initial := x.Initial(); initial != nil {
-		line += " " + sasl.EncodeInitial(initial)
+	return c.exchange(x, "AUTH "+strings.ToUpper(mech))
+}
+
+// maxCommand is the length of a command line with its end (RFC 5321 §4.5.3.1.4).
+const maxCommand = 512
+
+// exchange goes through a login. An initial response that makes the command too long follows by itself (RFC 4954 §4).
+func (c *Client) exchange(x sasl.ClientExchange, line string) error {
+	initial := x.Initial()
+	if with := line + " " + sasl.EncodeInitial(initial); initial != nil && len(with)+2 <= maxCommand {
+		line, initial = with, nil
 	}
 	for {
 		r, err := c.command("auth", line, true, c.o.Timeouts.Greeting)
@@ -177,6 +194,9 @@ func (c *Client) Auth(ctx context.Context, mech, user, pass string) error {
 			return x.Finish()
 		case r.Code != 334:
 			return authRefused(r)
+		case initial != nil:
+			line, initial = sasl.Encode(initial), nil
+			continue
 		}
 		if line, err = respond(x, r); err != nil {
 			if _, cancel := c.command("auth", "*", false, c.o.Timeouts.Greeting); cancel != nil {

@@ -3,6 +3,7 @@ package smtp
 import (
 	"bufio"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"io"
@@ -538,6 +539,34 @@ func TestTraceMasks(t *testing.T) {
 	}
 	if _, err := cl.Command(t.Context(), "NOOP\r\nRSET", false); err == nil {
 		t.Error("two commands in one")
+	}
+}
+
+// TestLongToken: what would make the command longer than 512 octets follows it by itself (RFC 4954 §4), and a refusal is
+// heard to its end (RFC 7628 §3.2.3).
+func TestLongToken(t *testing.T) {
+	t.Parallel()
+	message := "user=alice\x01auth=Bearer " + strings.Repeat("x", 500) + "\x01\x01"
+	cl, end := script(t, ClientOptions{}, hello+`S 250-mx
+		S 250 AUTH PLAIN XOAUTH2
+		C AUTH XOAUTH2
+		S 334 
+		C `+base64.StdEncoding.EncodeToString([]byte(message))+`
+		S 334 eyJzdGF0dXMiOiI0MDEifQ==
+		C 
+		S 535 5.7.8 no
+		C AUTH XOAUTH2 dXNlcj1hbGljZQFhdXRoPUJlYXJlciB5AQE=
+		S 235 2.7.0 in`)
+	_, _ = cl.Greet(t.Context())
+	_, _ = cl.Hello(t.Context())
+	if err := cl.AuthToken(t.Context(), "alice", strings.Repeat("x", 500)); !mail.Is(err, mail.AuthFailed) {
+		t.Error(err)
+	}
+	if err := cl.AuthToken(t.Context(), "alice", "y"); err != nil {
+		t.Error(err)
+	}
+	if why := end(); why != "" {
+		t.Error(why)
 	}
 }
 
