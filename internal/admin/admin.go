@@ -42,6 +42,10 @@ type Accounts interface {
 	RemoveSecret(ctx context.Context, a mail.Address) error
 	SetDisabled(ctx context.Context, a mail.Address, disabled bool) error
 	AllowSendAs(ctx context.Context, a, as mail.Address, allow bool) error
+	SetBulk(ctx context.Context, a mail.Address, bulk, verp bool) error
+	Suppressions(ctx context.Context) iter.Seq2[directory.Suppression, error]
+	Suppress(ctx context.Context, s directory.Suppression) error
+	Unsuppress(ctx context.Context, a mail.Address) error
 	AddAlias(ctx context.Context, a mail.Address, to []mail.Address) error
 	RemoveAlias(ctx context.Context, a mail.Address) error
 	Aliases(ctx context.Context) iter.Seq2[Alias, error]
@@ -124,6 +128,10 @@ func routes() []route {
 		{"POST /v1/aliases", (*api).addAlias},
 		{"DELETE /v1/aliases/{address}", (*api).removeAlias},
 		{"GET /v1/aliases/{address}/resolve", (*api).resolveAlias},
+		{"PUT /v1/accounts/{address}/bulk", (*api).setBulk},
+		{"GET /v1/suppressions", (*api).listSuppressions},
+		{"POST /v1/suppressions", (*api).addSuppression},
+		{"DELETE /v1/suppressions/{address}", (*api).removeSuppression},
 		{"GET /v1/queue", (*api).listQueue},
 		{"GET /v1/queue/count", (*api).countQueue},
 		{"GET /v1/queue/ended", (*api).listEnded},

@@ -29,6 +29,8 @@ type Account struct {
 	Used      int64    `json:"used"`            // octets
 	Messages  int64    `json:"messages"`
 	Disabled  bool     `json:"disabled,omitempty"`
+	Bulk      bool     `json:"bulk,omitempty"`    // it sends to many
+	VERP      bool     `json:"verp,omitempty"`    // from an address of its own to each recipient
 	SendAs    []string `json:"send_as,omitempty"` // others that it may write as
 }
 
@@ -124,7 +126,7 @@ func (a *api) listAccounts(w http.ResponseWriter, r *http.Request) error {
 
 // account shows an account with what it uses; a failure to count shows none.
 func (a *api) account(r *http.Request, acc directory.Account) Account {
-	out := Account{Address: acc.Address.String(), Quota: acc.Quota, Disabled: acc.Disabled, Addresses: texts(acc.Addresses), SendAs: texts(acc.SendAs)}
+	out := Account{Address: acc.Address.String(), Quota: acc.Quota, Disabled: acc.Disabled, Bulk: acc.Bulk, VERP: acc.VERP, Addresses: texts(acc.Addresses), SendAs: texts(acc.SendAs)}
 	out.Used, out.Messages, _ = a.Store.Usage(r.Context(), acc.ID)
 	return out
 }

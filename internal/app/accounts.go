@@ -74,6 +74,30 @@ func (n *node) AllowSendAs(ctx context.Context, a, as mail.Address, allow bool) 
 	return n.directory.AllowSendAs(ctx, acc.ID, as, allow)
 }
 
+// SetBulk says whether an account is a bulk sender.
+func (n *node) SetBulk(ctx context.Context, a mail.Address, bulk, verp bool) error {
+	acc, err := n.directory.AccountOf(ctx, a)
+	if err != nil {
+		return err
+	}
+	return n.directory.SetBulk(ctx, acc.ID, bulk, verp)
+}
+
+// Suppressions lists the recipients to whom bulk senders may not write.
+func (n *node) Suppressions(ctx context.Context) iter.Seq2[directory.Suppression, error] {
+	return n.directory.Suppressions(ctx)
+}
+
+// Suppress puts one on that list.
+func (n *node) Suppress(ctx context.Context, s directory.Suppression) error {
+	return n.directory.Suppress(ctx, s)
+}
+
+// Unsuppress takes one off it.
+func (n *node) Unsuppress(ctx context.Context, a mail.Address) error {
+	return n.directory.Unsuppress(ctx, a)
+}
+
 // makeSure makes what the configuration and the flags name and is not there yet.
 func (n *node) makeSure(ctx context.Context) error {
 	if err := n.unlessFull(n.resumeJobs(ctx)); err != nil {

@@ -40,7 +40,7 @@ func (n *node) build(ctx context.Context) error {
 	c := n.Config
 	n.mta = mta.New(mta.Options{
 		Hostname: c.Hostname, KV: n.kv, Store: n.store, Blobs: n.blobs, Queue: n.queue, Directory: dir,
-		MaxHeader: int(c.Limits.Header), Router: router, TLSPolicy: n.tlsPolicy(), OnDemand: n.onDemand, Bus: n.bus, Glass: n.glass, Journey: n.journey, IDs: n.ids, Clock: n.clock, Log: n.Log, Attempted: n.countAttempts(),
+		MaxHeader: int(c.Limits.Header), Router: router, TLSPolicy: n.tlsPolicy(), OnDemand: n.onDemand, Suppress: n.directory, Bus: n.bus, Glass: n.glass, Journey: n.journey, IDs: n.ids, Clock: n.clock, Log: n.Log, Attempted: n.countAttempts(),
 		Schedule:    mta.Schedule{First: c.Queue.First, Max: c.Queue.Max, GiveUp: c.Queue.Lifetime, GiveUpNull: c.Queue.NullLifetime, Warn: c.Queue.Warn, OnlyAsked: c.Queue.Warn == 0},
 		Languages:   c.Languages,
 		Concurrency: mta.Concurrency{Most: c.Queue.Concurrency, All: c.Queue.Active},
@@ -64,6 +64,7 @@ func (n *node) build(ctx context.Context) error {
 func (n *node) submission(dir directory.Directory) msa.Options {
 	o := msa.Options{
 		Hostname: n.Config.Hostname, Directory: dir, MTA: n.mta, Room: n.quotas.Room, IDs: n.ids, Clock: n.clock, Log: n.Log,
+		Suppressions: n.directory, Journey: n.journey,
 		Private: n.Config.Submission.ClientAddress == "hidden", SaveSent: n.Config.Submission.SaveSent == "on",
 	}
 	if n.Dev == nil { // dev has no bounds of rates

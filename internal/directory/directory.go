@@ -41,6 +41,9 @@ type Account struct {
 	Disabled  bool
 	SendAs    []mail.Address // others that it may write as, besides its own; folded
 	Catcher   bool           // takes any password (dev only)
+	// Bulk says that it sends to many: recipients that refuse its mail for good are suppressed, and it may not write to
+	// those who are. VERP: each recipient gets its mail from an address that names the recipient.
+	Bulk, VERP bool
 }
 
 // Target is what an address of ours leads to. Exactly one of Account, Alias, Relay is set.

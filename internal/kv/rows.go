@@ -17,6 +17,7 @@ const (
 	Credentials  Prefix = "cr" // A kind n: secrets (directory)
 	Directory    Prefix = "dr" // address or login: account, alias targets (directory)
 	Domains      Prefix = "dm" // name: settings (directory)
+	Suppressions Prefix = "sp" // domain NUL local part: a recipient bulk senders may not write to (directory)
 	Routes       Prefix = "rt" // name: where mail goes (directory)
 	Mailboxes    Prefix = "mb" // A M: name, role, UIDVALIDITY (store)
 	Counters     Prefix = "na" // A: next E, next M, MODSEQ, bytes, messages (store)
@@ -76,6 +77,7 @@ func Tables() []Table {
 		{Prefix: Directory, Lock: directory},
 		{Prefix: Domains, Lock: directory},
 		{Prefix: Routes, Lock: directory},
+		{Prefix: Suppressions, Lock: directory},
 		{Prefix: Blobs, Once: true},
 		{Prefix: BlobLinks},
 		{Prefix: BlobGarbage},

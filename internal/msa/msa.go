@@ -13,10 +13,11 @@ import (
 	"postel/internal/mail"
 	"postel/internal/message"
 	"postel/internal/mta"
+	"postel/internal/observe"
 	"postel/internal/proto/smtp"
 )
 
-// Options is what the role needs; all fields but the last three are required.
+// Options is what the role needs; all fields but the last five are required.
 type Options struct {
 	Hostname  mail.Domain
 	Directory directory.Directory
@@ -26,8 +27,11 @@ type Options struct {
 	Clock     func() time.Time
 	Log       *slog.Logger
 	Limits    Limits
-	Private   bool // Received does not tell the client's address
-	SaveSent  bool // the user gets a copy among the sent mail
+	// Suppressions are the recipients to whom bulk senders may not write; nil: none.
+	Suppressions directory.Suppressions
+	Journey      *observe.Journey // may be nil
+	Private      bool             // Received does not tell the client's address
+	SaveSent     bool             // the user gets a copy among the sent mail
 }
 
 // Policy is the role; it is an smtp.Policy.
@@ -52,6 +56,7 @@ type transaction struct {
 	counts   *counts
 	peer     smtp.Peer
 	envelope mail.Envelope
+	bulk     bool // the user sends to many
 }
 
 // Mail takes the user's own addresses, and the null path: then the From field decides (RFC 6409 §6.1). There must be room.
@@ -63,6 +68,13 @@ func (t *transaction) Mail(ctx context.Context, e mail.Envelope) error {
 	}
 	if err := t.countMessage(ctx); err != nil {
 		return err
+	}
+	if t.peer.Account != 0 {
+		user, err := t.Directory.Account(ctx, t.peer.Account)
+		if err != nil {
+			return err
+		}
+		t.bulk = user.Bulk
 	}
 	t.envelope = e
 	return t.MTA.Room(e.Size)
@@ -122,11 +134,29 @@ func (t *transaction) Rcpt(ctx context.Context, r mail.Recipient) error {
 	case err == nil && !target.Relay:
 		err = t.MTA.CheckAlias(ctx, r, t.Room, t.envelope.Size)
 	}
+	if err == nil && t.bulk {
+		err = t.suppressed(ctx, r.Address)
+	}
 	if err == nil {
 		err = t.countRecipient(ctx)
 	}
 	if err == nil {
 		t.envelope.Recipients = append(t.envelope.Recipients, r)
+	}
+	return err
+}
+
+// suppressed refuses a bulk sender's recipient that bounced before.
+func (t *transaction) suppressed(ctx context.Context, a mail.Address) error {
+	if t.Suppressions == nil {
+		return nil
+	}
+	err := directory.CheckSuppressed(ctx, t.Suppressions, a)
+	if mail.Is(err, mail.Denied) {
+		t.Journey.Add(observe.Event{
+			Message: t.peer.Session, Kind: observe.Refused, Session: "s-" + t.peer.Session.String(),
+			From: t.envelope.From.String(), Recipient: a.String(), Why: err.Error(),
+		})
 	}
 	return err
 }
@@ -149,7 +179,7 @@ func (t *transaction) Data(ctx context.Context, body io.Reader) ([]smtp.Result, 
 		author = 0
 	}
 	return t.MTA.Take(ctx, mta.Intake{
-		Author: author, Peer: t.peer, Envelope: t.envelope, Body: body, Submitted: true, Private: t.Private,
+		Author: author, Peer: t.peer, Envelope: t.envelope, Body: body, Submitted: true, Bulk: t.bulk, Private: t.Private,
 		Edit: func(h *message.Header) error { return t.edit(ctx, h) },
 	})
 }

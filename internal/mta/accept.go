@@ -31,6 +31,7 @@ type Incoming struct {
 	MessageID string         // the field, for the journey; may be empty
 	Submitted bool           // by one of our users
 	Automatic bool           // no person wrote it
+	Bulk      bool           // by one who sends to many: hard bounces are remembered
 	// Author is the account that gets a copy of its own among its sent mail; 0 is none. Hidden stands in front of that
 	// copy alone: the fields that no recipient may see (Bcc), each with CRLF.
 	Author mail.AccountID
@@ -214,7 +215,7 @@ func (b *batch) item(destination string, via mail.Address) *queue.Item {
 		prefix = append([]byte("Delivered-To: "+message.EncodeText(via.String())+"\r\n"), prefix...)
 	}
 	it := &queue.Item{
-		ID: b.newID(destination), Destination: destination, Prefix: prefix, From: e.From, Parameters: e.Parameters, Session: b.in.Session, Received: e.Received, Submitted: b.in.Submitted, Automatic: b.in.Automatic,
+		ID: b.newID(destination), Destination: destination, Prefix: prefix, From: e.From, Parameters: e.Parameters, Session: b.in.Session, Received: e.Received, Submitted: b.in.Submitted, Automatic: b.in.Automatic, Bulk: b.in.Bulk,
 	}
 	msg := b.in.Message
 	if it.Local() && b.in.Filed != nil {

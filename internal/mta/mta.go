@@ -45,6 +45,7 @@ type Options struct {
 	Directory   directory.Directory
 	Router      Router
 	OnDemand    func(ctx context.Context, d mail.Domain) (bool, error)            // whether a domain's mail waits to be taken by ATRN; nil is never
+	Suppress    directory.Suppressions                                            // hears of bulk senders' hard bounces; may be nil
 	Bus         bus.Bus                                                           // may be nil
 	Dial        func(ctx context.Context, network, addr string) (net.Conn, error) // nil is net.Dialer's
 	TLSPolicy   *tlspolicy.Keeper                                                 // nil: TLS where it is offered, not verified

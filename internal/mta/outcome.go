@@ -174,6 +174,7 @@ func (s *scheduler) recorded(it, left *queue.Item, a attempt, d decision, err er
 		return
 	}
 	s.m.count(it, d)
+	s.m.suppress(context.WithoutCancel(s.work), it, d)
 	s.m.tell(it, a, d)
 	s.handBack(it, left)
 }

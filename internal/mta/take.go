@@ -24,6 +24,8 @@ type Intake struct {
 	Edit func(h *message.Header) error
 	// Submitted says that one of our own users sent it.
 	Submitted bool
+	// Bulk says that the user sends to many, so that hard bounces are remembered.
+	Bulk bool
 	// Author is the account that gets a copy of its own among its sent mail, with the Bcc field; 0 is none.
 	Author mail.AccountID
 	// Private keeps the client's name and address out of the Received field.
@@ -38,7 +40,7 @@ func (m *MTA) Room(size int64) error { return m.o.Store.Room(size) }
 // those of a Transaction's Data. On any error nothing is left behind.
 func (m *MTA) Take(ctx context.Context, in Intake) ([]smtp.Result, error) {
 	msg := Incoming{
-		Envelope: in.Envelope, Session: in.Peer.Session, Submitted: in.Submitted, Each: in.Peer.LMTP,
+		Envelope: in.Envelope, Session: in.Peer.Session, Submitted: in.Submitted, Bulk: in.Bulk, Each: in.Peer.LMTP,
 		Author: in.Author,
 		Peer:   "a program on this machine",
 	}

@@ -177,16 +177,24 @@ func (it *Item) encode() []byte {
 // itemMore is what is true of an item; rows of which nothing is end before it.
 type itemMore uint64
 
-const moreAutomatic itemMore = 1 << iota
+const (
+	moreAutomatic itemMore = 1 << iota
+	moreBulk
+)
 
 func (it *Item) more() (m itemMore) {
 	if it.Automatic {
 		m |= moreAutomatic
 	}
+	if it.Bulk {
+		m |= moreBulk
+	}
 	return m
 }
 
-func (it *Item) setMore(m itemMore) { it.Automatic = m&moreAutomatic != 0 }
+func (it *Item) setMore(m itemMore) {
+	it.Automatic, it.Bulk = m&moreAutomatic != 0, m&moreBulk != 0
+}
 
 // decodeItem reads an item; its Recipients have their number but are empty. v may be reused.
 func decodeItem(id ID, v []byte) (*Item, error) {

@@ -142,6 +142,7 @@ type Item struct {
 	Received   time.Time // when it was accepted; give-up counts from here
 	Submitted  bool      // by one of our users
 	Automatic  bool      // no person wrote it (RFC 3834 §5)
+	Bulk       bool      // by one who sends to many
 	Via        string    // the host:port that an operator wants it sent by; "" is as its destination wants
 	Recipients []Recipient
 }

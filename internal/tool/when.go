@@ -20,13 +20,30 @@ func When(s string, now time.Time) (time.Time, error) {
 	if t, err := time.Parse(time.RFC3339, s); err == nil {
 		return t, nil
 	}
-	if d, ok := strings.CutSuffix(s, "d"); ok {
-		if n, err := strconv.ParseUint(d, 10, 16); err == nil {
-			return now.AddDate(0, 0, -int(n)), nil
-		}
-	}
-	if d, err := time.ParseDuration(s); err == nil && d >= 0 {
-		return now.Add(-d), nil
+	if days, d, ok := span(s); ok {
+		return now.AddDate(0, 0, -days).Add(-d), nil
 	}
 	return time.Time{}, Fail(Usage, "%q is no time: want 2026-11-20, 2026-11-20T15:04:05Z, or how long ago, as 4h or 3d", s)
+}
+
+// span reads how long something is: 90m, 4h or 3d.
+func span(s string) (days int, d time.Duration, ok bool) {
+	if text, found := strings.CutSuffix(s, "d"); found {
+		n, err := strconv.ParseUint(text, 10, 16)
+		return int(n), 0, err == nil
+	}
+	d, err := time.ParseDuration(s)
+	return 0, d, err == nil && d >= 0
+}
+
+// Until reads a time to come: a date or time as When takes it, or how long it is until then, as 4h or 90d.
+func Until(s string, now time.Time) (time.Time, error) {
+	t, err := When(s, now)
+	if days, d, ok := span(s); ok {
+		t = now.AddDate(0, 0, days).Add(d)
+	}
+	if err == nil && !t.After(now) {
+		err = Fail(Usage, "%q has passed: want a time to come, as 90d or 2030-12-31", s)
+	}
+	return t, err
 }

@@ -22,3 +22,17 @@ func TestWhen(t *testing.T) {
 		}
 	}
 }
+
+func TestUntil(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	for in, want := range map[string]string{
+		"90d": "2027-02-21T12:00:00Z", "4h": "2026-11-23T16:00:00Z", "2027-01-31": "2027-01-31T00:00:00Z",
+		"2026-11-20": "", "0d": "", "soon": "", "": "",
+	} {
+		got, err := Until(in, now)
+		if want == "" && err == nil || want != "" && (err != nil || got.UTC().Format(time.RFC3339) != want) {
+			t.Errorf("%q: %v %v", in, got, err)
+		}
+	}
+}

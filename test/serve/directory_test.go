@@ -80,11 +80,37 @@ func directoryStory(t *testing.T, file string) {
 	if out := want(t, 0, file, "", "alias", "list"); strings.Contains(out, "all@") || !strings.Contains(out, "sales@") {
 		t.Errorf("%s", out)
 	}
+	suppressionStory(t, file)
 	want(t, 0, file, "", "account", "rm", ben)
 	want(t, 1, file, "", "account", "rm", ben)
 	if list := objects(t, want(t, 0, file, "", "account", "list", "--json")); len(list) != 1 {
 		t.Errorf("%v", list)
 	}
+}
+
+// suppressionStory is that of the suppression list and of bulk senders.
+func suppressionStory(t *testing.T, file string) {
+	t.Helper()
+	want(t, 0, file, "", "suppression", "add", "Gone@far.test", "--reason", "asked us", "--expires", "90d")
+	want(t, 0, file, "", "suppression", "add", "other@far.test")
+	want(t, 2, file, "", "suppression", "add", "no address")
+	list := objects(t, want(t, 0, file, "", "suppression", "list", "--json"))
+	if len(list) != 2 || list[0]["address"] != "gone@far.test" || list[0]["reason"] != "asked us" || list[0]["source"] != "operator" ||
+		list[0]["since"] == nil || list[0]["expires"] == nil || list[1]["expires"] != nil {
+		t.Errorf("%v", list)
+	}
+	want(t, 0, file, "", "suppression", "rm", "other@FAR.test")
+	want(t, 1, file, "", "suppression", "rm", "other@far.test")
+	if out := want(t, 0, file, "", "suppression", "list"); strings.Count(out, "\n") != 1 || !strings.Contains(out, "gone@far.test") || !strings.Contains(out, "until") {
+		t.Errorf("%s", out)
+	}
+	want(t, 0, file, "", "account", "bulk", ben, "--verp")
+	if list := objects(t, want(t, 0, file, "", "account", "list", "--json")); list[1]["bulk"] != true || list[1]["verp"] != true || list[0]["bulk"] != nil {
+		t.Errorf("%v", list)
+	}
+	want(t, 0, file, "", "account", "bulk", ben, "--undo")
+	want(t, 2, file, "", "account", "bulk", ben, "--undo", "--verp")
+	want(t, 1, file, "", "account", "bulk", "nobody@example.test")
 }
 
 // TestWhoGetsIt: aliases, subaddresses, case, postmaster, catch-all, quota and loops, by SMTP.

@@ -12,11 +12,11 @@ import (
 // What backups keep of the directory are its rows as they are. Recoverable secrets are left out: an archive that is
 // stolen gives nobody a password.
 
-// ArchiveShared gives the rows that are no account's: domains, aliases, routes, all of one moment.
+// ArchiveShared gives the rows that are no account's: domains, aliases, routes, suppressions, all of one moment.
 func (d *Directory) ArchiveShared(ctx context.Context) (rows []kv.Row, err error) {
 	err = d.o.KV.View(ctx, Locks(), func(r kv.Reader) error {
 		rows = nil
-		for _, p := range []kv.Prefix{kv.Domains, kv.Directory, kv.Routes} {
+		for _, p := range []kv.Prefix{kv.Domains, kv.Directory, kv.Routes, kv.Suppressions} {
 			for row, err := range r.Scan(kv.K(p), kv.K(p).End(), kv.ScanOptions{}) {
 				if err != nil {
 					return err
@@ -92,6 +92,9 @@ func sharedRow(r kv.Row) bool {
 		return err == nil
 	case kv.Routes:
 		return true
+	case kv.Suppressions:
+		_, err := decodeSuppression(r.Key, r.Value)
+		return err == nil
 	case kv.Directory:
 		e, err := decodeEntry(r.Value)
 		return err == nil && e.account == 0

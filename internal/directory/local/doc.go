@@ -2,6 +2,7 @@
 //
 //	row  key                        value (after an octet with the version, 1)
 //	dm   name                       kind octet, catchall address as text; versions 2 and 3: see rows.go
+//	sp   domain NUL local part      source octet, since u64, expires u64 (0: never), reason as text
 //	dr   domain NUL local part      flags octet, then 'a' account u64 | 'l' targets, one a line
 //	ac   account u64                flags octet, quota u64, time of making u64, main address as text
 //	cr   account u64, kind, n u32   kind 1: argon2id as PHC string; 2: SCRAM-SHA-256 keys; 3: the sealed password
@@ -9,7 +10,7 @@
 //	sv   "directory"                format octet, 32 secret octets from which all keys are derived
 //	sv   "accounts"                 next account id u64: ids are never given twice
 //
-// dm and dr are guarded by the lock of the directory, so that the question at RCPT is one read of three rows under
+// dm, dr and sp are guarded by the lock of the directory, so that the question at RCPT is one read of three rows under
 // a lock that hardly anyone ever writes under; ac and cr by the lock of their account, sv by that of the server.
 //
 // Addresses are kept and compared folded (local part in lower case, domain in A-labels). An address is either

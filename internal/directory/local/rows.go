@@ -134,7 +134,13 @@ type entry struct {
 	targets []mail.Address
 }
 
-const flagCatcher, flagDisabled = 1, 2
+// Flags of rows dr (the first alone) and ac.
+const (
+	flagCatcher = 1 << iota
+	flagDisabled
+	flagBulk
+	flagVERP
+)
 
 func (e entry) encode() []byte {
 	var flags byte
@@ -189,11 +195,10 @@ type account struct {
 
 func (a account) encode() []byte {
 	var flags byte
-	if a.Catcher {
-		flags |= flagCatcher
-	}
-	if a.Disabled {
-		flags |= flagDisabled
+	for flag, on := range map[byte]bool{flagCatcher: a.Catcher, flagDisabled: a.Disabled, flagBulk: a.Bulk, flagVERP: a.VERP} {
+		if on {
+			flags |= flag
+		}
 	}
 	k := kv.Key{format, flags}.U64(uint64(max(a.Quota, 0))).U64(uint64(a.made.Unix()))
 	k = append(k, a.Address.String()...)
@@ -229,6 +234,7 @@ func decodeAccount(id mail.AccountID, v []byte) (account, error) {
 	a.Account = directory.Account{
 		ID: id, Address: addr, Addresses: []mail.Address{addr}, Quota: int64(binary.BigEndian.Uint64(b[1:])),
 		Catcher: b[0]&flagCatcher != 0, Disabled: b[0]&flagDisabled != 0,
+		Bulk: b[0]&flagBulk != 0, VERP: b[0]&flagVERP != 0,
 		SendAs: list[1:],
 	}
 	return a, nil

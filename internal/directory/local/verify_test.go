@@ -50,6 +50,9 @@ func TestVerify(t *testing.T) {
 		{name: "an address of nobody", hurt: func(tx kv.Tx, _ mail.AccountID) {
 			tx.Set(addressKey(mail.Address{Local: "ghost", Domain: "a.test"}), entry{account: 99}.encode())
 		}},
+		{name: "a suppression", hurt: func(tx kv.Tx, _ mail.AccountID) {
+			tx.Set(suppressionKey(mail.Address{Local: "gone", Domain: "b.test"}), junk)
+		}, lost: "that bulk senders may not write there"},
 		{name: "no mailboxes", hurt: func(tx kv.Tx, id mail.AccountID) { tx.Delete(kv.K(kv.Counters).Account(id)) }},
 		{
 			name: "the hash of a password", lost: "its password", beyond: true,

@@ -78,7 +78,7 @@ func done(ctx context.Context, env *tool.Env, c *tool.Client, method, path strin
 }
 
 func account(env *tool.Env) *cobra.Command {
-	return tool.Noun("account", "users and their mailboxes", accountAdd(env), accountPasswd(env), accountSecret(env), accountUndelete(env), accountQuota(env), accountAllow(env), accountDisable(env),
+	return tool.Noun("account", "users and their mailboxes", accountAdd(env), accountPasswd(env), accountSecret(env), accountUndelete(env), accountQuota(env), accountAllow(env), accountDisable(env), accountBulk(env),
 		&cobra.Command{
 			Use: "rm ADDRESS", Short: "remove an account with all its mail", Args: cobra.ExactArgs(1),
 			RunE: with(env, func(ctx context.Context, c *tool.Client, args []string) error {
