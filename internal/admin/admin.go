@@ -77,10 +77,12 @@ type Options struct {
 	Upgrade  Upgrader
 	Backups  Backups
 	TLS      *tlsrpt.Reporter
-	Catcher  mail.AccountID // whose INBOX `inbox` reads; 0 when nothing is caught
-	Version  string
-	Ports    map[string]int // of the running listeners by name
-	Log      *slog.Logger
+	// ReportsTo is the local part of the addresses that reports on TLS come to.
+	ReportsTo string
+	Catcher   mail.AccountID // whose INBOX `inbox` reads; 0 when nothing is caught
+	Version   string
+	Ports     map[string]int // of the running listeners by name
+	Log       *slog.Logger
 }
 
 // What bounds a request, in octets: one of JSON, and a stream of mail.
@@ -143,6 +145,7 @@ func routes() []route {
 		{"GET /v1/inbox", (*api).listInbox},
 		{"GET /v1/inbox/{id}", (*api).showInbox},
 		{"GET /v1/tlsrpt", (*api).listTLSReports},
+		{"GET /v1/tlsrpt/received", (*api).listReceived},
 		{"POST /v1/tlsrpt/send", (*api).sendTLSReports},
 		{"GET /v1/tlsrpt/{day}/{domain}", (*api).showTLSReport},
 		{"GET /v1/glass", (*api).listGlass},

@@ -20,6 +20,7 @@ func (n *node) api() http.Handler {
 	o := admin.Options{
 		Accounts: n, Backups: backups{n}, Store: n.store, Queue: n.queue, Glass: n.glass, Journey: n.journey,
 		Check: n.check, Upgrade: n.dryRun, Catcher: n.catcher, Version: n.Version, Ports: n.ports(), Log: n.Log,
+		ReportsTo: n.Config.TLSReports.To,
 	}
 	if o.TLS = n.tlsReports; o.TLS == nil {
 		o.TLS = n.reporter()

@@ -117,13 +117,6 @@ type Submission struct {
 	SaveSent      string // "on" or "off"
 }
 
-// TLSReports says how reports on TLS are sent (RFC 8460).
-type TLSReports struct {
-	Send         string       // "on" or "off"
-	Organization string       // "": the hostname
-	Contact      mail.Address // zero: Admin, else postmaster of the first domain
-}
-
 // Domain is made sure of at every start.
 type Domain struct {
 	Name     mail.Domain

@@ -95,9 +95,6 @@ func settings(c *Config) []setting {
 		number("submission.recipients_per_day", "5000", "recipients that one user may write to, likewise", &c.Submission.Recipients, 1, 100_000_000),
 		text("submission.save_sent", "off", "on: submitted mail is filed among the user's sent mail, so that programs need not send it twice; those that do it all the same make a second copy", oneOf(&c.Submission.SaveSent, "on", "off"), get(&c.Submission.SaveSent)),
 		text("submission.client_address", "shown", "whether the Received field of submitted mail tells the user's address: shown or hidden", oneOf(&c.Submission.ClientAddress, "shown", "hidden"), get(&c.Submission.ClientAddress)),
-		text("tlsrpt.send", "on", "on: who publishes _smtp._tls.DOMAIN with an address of HTTPS gets a report each day on what TLS with their hosts came to (RFC 8460)", oneOf(&c.TLSReports.Send, "on", "off"), get(&c.TLSReports.Send)),
-		text("tlsrpt.organization", "", "who reports; else the hostname", plain(&c.TLSReports.Organization), get(&c.TLSReports.Organization)),
-		text("tlsrpt.contact", "", "the address that reports name for questions; else admin, else postmaster of the first domain", address(&c.TLSReports.Contact), func() string { return c.TLSReports.Contact.String() }),
 		number("limits.failed_logins", "10", "failed logins that end a connection", &l.FailedLogins, 1, 1000),
 		number("limits.bad_commands", "20", "bad commands that end a connection", &l.BadCommands, 1, 1000),
 		number("limits.mailboxes", "10000", "mailboxes of one account", &l.MailboxesPerUser, 10, 1_000_000),
@@ -106,6 +103,7 @@ func settings(c *Config) []setting {
 		duration("limits.idle_pop3", "10m", "idle POP3 sessions end after this (RFC 1939 §3)", &l.IdlePOP3),
 		duration("limits.idle_imap", "30m", "idle IMAP sessions end after this (RFC 3501 §5.4)", &l.IdleIMAP),
 	}
+	s = append(s, tlsReports(&c.TLSReports)...)
 	for _, name := range startTLSListeners() {
 		s = append(s, startTLS(c, name))
 	}

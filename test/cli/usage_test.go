@@ -17,7 +17,7 @@ func commands() map[string][]string {
 		"account": {"add", "allow", "bulk", "disable", "list", "passwd", "quota", "rm", "secret", "undelete"}, "alias": {"add", "list", "resolve", "rm"}, "config": {"check", "show"},
 		"domain": {"add", "list", "quota", "rm"}, "glass": {"list", "show", "tail"}, "inbox": {"list", "show"},
 		"queue":  {"bounce", "drop", "etrn", "hold", "list", "release", "reroute", "retry", "route", "show"},
-		"tlsrpt": {"list", "read", "send", "show"},
+		"tlsrpt": {"list", "read", "received", "send", "show"},
 		"import": {"eml", "imap", "maildir", "mbox"}, "export": {"eml", "maildir", "mbox"},
 		"completion": {"bash", "fish", "powershell", "zsh"}, "backup": nil, "check": nil, "suppression": {"add", "list", "rm"}, "restore": nil, "dev": nil, "serve": nil, "help": nil, "journey": nil, "migrate": nil, "mx": nil, "sts": nil, "tlsa": nil, "send": nil, "sendmail": nil, "version": nil, "why": nil,
 	}

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -191,5 +192,51 @@ func TestReportsAreSent(t *testing.T) {
 	send(0, "--domain", "strict.test")
 	if r := o.got(t, 2)[1]; r.Total() != (tlsrpt.Summary{Successes: 1}) || len(r.Policies[0].Failures) != 0 {
 		t.Errorf("%+v", r)
+	}
+}
+
+// TestReportsThatCome: reports of others lie in the mailbox like other mail, and are told from there: one that came twice
+// once, one that is broken as such, and nothing else.
+func TestReportsThatCome(t *testing.T) {
+	t.Parallel()
+	w := &world{Server: harness.Dev(t)}
+	if out, code := w.Postel("tlsrpt", "received"); code != 1 || !strings.Contains(out, "no mailbox of ours is behind tls-reports@postel.test") {
+		t.Errorf("exit %d: %s", code, out)
+	}
+	w.ok(t, "alias", "add", "tls-reports@postel.test", alice)
+	file, err := os.ReadFile("../../internal/tlspolicy/tlsrpt/testdata/report.eml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	report := strings.ReplaceAll(string(file), "\n", "\r\n")
+	broken := "Content-Type: application/tlsrpt+json\r\nSubject: broken\r\n\r\n{\r\n"
+	c := harness.SMTP(t, w.Addr("smtp"))
+	for _, text := range []string{report, letter("no report"), broken, report} {
+		if r := c.Send("tlsrpt@mail.sender.example.com", "tls-reports@postel.test", text); !strings.HasPrefix(r, "250 ") {
+			t.Fatal(r)
+		}
+	}
+	all := w.objects(t, "tlsrpt", "received")
+	if len(all) != 2 {
+		t.Fatalf("%v", all)
+	}
+	whole, bad := all[0], all[1]
+	if got := fmt.Sprintf("%v %v %v %v %v %v", whole["domains"], whole["successes"], whole["failures"], whole["account"], whole["mailbox"], whole["reporter"]); got != "[company-y.example] 5326 303 alice@postel.test INBOX Company-X" {
+		t.Errorf("%v", whole)
+	}
+	if bad["fault"] != "not the JSON of a report on TLS" {
+		t.Errorf("%v", bad)
+	}
+	if out := w.ok(t, "tlsrpt", "received", whole["message"].(string)); !strings.Contains(out, "200× starttls-not-supported at mx2.mail.company-y.example") {
+		t.Error(out)
+	}
+	if out := w.ok(t, "tlsrpt", "received", "--address", "bob@postel.test"); !strings.Contains(out, "no report came") {
+		t.Error(out)
+	}
+	if out, code := w.Postel("tlsrpt", "received", "m-none"); code != 1 {
+		t.Errorf("exit %d: %s", code, out)
+	}
+	if out, code := w.Postel("tlsrpt", "received", "--address", "nobody@postel.test"); code != 1 {
+		t.Errorf("exit %d: %s", code, out)
 	}
 }

@@ -12,10 +12,12 @@ import (
 // maxMessage bounds a message that is looked through for a report, in octets: one of 10 MiB that is not compressed.
 const maxMessage = 16 << 20
 
-// IsReport tells by the fields of a message whether it brings a report: multipart/report with report-type=tlsrpt, or
-// the report alone (RFC 8460 §5.3).
-func IsReport(root *message.Part) bool {
-	return root.Is("multipart/report") && strings.EqualFold(root.Param("report-type"), "tlsrpt") || isJSON(root)
+// IsReport tells by the Content-Type of a message whether it brings a report: multipart/report with report-type=tlsrpt,
+// or the report alone (RFC 8460 §5.3).
+func IsReport(contentType string) bool {
+	typ, subtype, params, ok := message.ParseMediaType(contentType)
+	p := message.Part{Type: typ, Subtype: subtype}
+	return ok && (p.Is("multipart/report") && strings.EqualFold(message.ParamValue(params, "report-type"), "tlsrpt") || isJSON(&p))
 }
 
 func isJSON(p *message.Part) bool {

@@ -112,6 +112,25 @@ func TestReadRefuses(t *testing.T) {
 	}
 }
 
+// TestIsReport: the media types of RFC 8460 §5.3 tell a report from other mail.
+func TestIsReport(t *testing.T) {
+	t.Parallel()
+	for contentType, want := range map[string]bool{
+		`multipart/report; report-type="tlsrpt"; boundary=x`: true,
+		`Multipart/Report; boundary=x; Report-Type=TLSRPT`:   true,
+		"application/tlsrpt+gzip":                            true,
+		"application/tlsrpt+json; charset=utf-8":             true,
+		"multipart/report; report-type=delivery-status":      false,
+		"multipart/mixed; report-type=tlsrpt":                false,
+		"application/json":                                   false,
+		"":                                                   false,
+	} {
+		if got := IsReport(contentType); got != want {
+			t.Errorf("%q: %t", contentType, got)
+		}
+	}
+}
+
 // FuzzRead: whatever comes is refused or bounded, and what was read can be written and read again.
 func FuzzRead(f *testing.F) {
 	for _, name := range []string{"rfc8460.json", "onetext.json", "report.eml"} {

@@ -21,7 +21,7 @@ import (
 
 func tlsrptCommand(env *tool.Env) *cobra.Command {
 	return tool.Noun("tlsrpt", "reports on TLS (RFC 8460): what was counted of the sessions with other servers, and what they say",
-		tlsrptList(env), tlsrptShow(env), tlsrptSend(env), tlsrptRead(env))
+		tlsrptList(env), tlsrptShow(env), tlsrptSend(env), tlsrptReceived(env), tlsrptRead(env))
 }
 
 func tlsrptList(env *tool.Env) *cobra.Command {
@@ -115,6 +115,54 @@ func tlsrptSend(env *tool.Env) *cobra.Command {
 	c.Flags().StringVar(&day, "day", "yesterday", "the `DAY`: 2026-11-27, today or yesterday, in UTC")
 	c.Flags().StringVar(&domain, "domain", "", "only to this `DOMAIN`")
 	return c
+}
+
+func tlsrptReceived(env *tool.Env) *cobra.Command {
+	var address string
+	c := &cobra.Command{
+		Use:   "received [MESSAGE]",
+		Short: "reports that others sent us by mail, where they lie in mailboxes; with its id, m-…, one whole",
+		Long: "Lists the reports on TLS that came to tls-reports@ of each domain of ours (tlsrpt.to), the newest of each mailbox first;\n" +
+			"with the id of a message, m-…, that report whole. Who sent a report is not verified.",
+		Args: cobra.MaximumNArgs(1),
+		RunE: with(env, func(ctx context.Context, c *tool.Client, args []string) error {
+			q := url.Values{"address": {address}}
+			if len(args) == 1 {
+				q.Set("message", args[0])
+			}
+			n := 0
+			err := tool.Each(ctx, c, "/v1/tlsrpt/received?"+q.Encode(), func(r admin.TLSReceived) error {
+				n++
+				return env.Print(r, "%s", strings.Join(receivedLines(r), "\n"))
+			})
+			switch {
+			case err == nil && n == 0 && len(args) == 1:
+				return tool.Fail(tool.Found, "no report came in message %s", args[0])
+			case err == nil && n == 0:
+				env.Say("no report came")
+			}
+			return err
+		}),
+	}
+	c.Flags().StringVar(&address, "address", "", "look where mail for this `ADDRESS` goes")
+	return c
+}
+
+// receivedLines tells a report that came, whole where it is there.
+func receivedLines(r admin.TLSReceived) []string {
+	line := fmt.Sprintf("%s  %s  %-24.24s ", r.Message, r.Received.Local().Format(time.DateTime), r.From)
+	if r.Fault != "" {
+		return []string{line + "cannot be read: " + r.Fault}
+	}
+	domains := make([]string, len(r.Domains))
+	for i, d := range r.Domains {
+		domains[i] = string(d)
+	}
+	line += fmt.Sprintf("%s  %s  %d well %d failed", r.Start.Format(time.DateOnly), strings.Join(domains, " "), r.Successes, r.Failures)
+	if r.Report == nil {
+		return []string{line}
+	}
+	return append([]string{line}, reportLines(r.Report)...)
 }
 
 // dayOf reads a day as people give it.
