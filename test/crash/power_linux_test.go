@@ -134,10 +134,22 @@ func (k *disk) unmount(t *testing.T) {
 	}
 }
 
+// mount mounts the file system anew. One that a process elsewhere still has, in a mount namespace of its own, is not ended by
+// umount, and would come back as it was when its power went: then it is tried again.
 func (k *disk) mount(t *testing.T) {
 	t.Helper()
-	if err := run("mount", "-o", "loop", k.image, k.dir); err != nil {
-		t.Fatal(err)
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		if err := run("mount", "-o", "loop", k.image, k.dir); err != nil {
+			t.Fatal(err)
+		}
+		_, err := os.ReadDir(k.dir)
+		if err == nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatal(err)
+		}
+		k.unmount(t)
 	}
 }
 
