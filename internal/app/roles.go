@@ -92,7 +92,7 @@ func (n *node) router() (*route.Router, error) {
 	if n.resolver = resolver; err != nil {
 		return nil, err
 	}
-	o := route.Options{Resolver: resolver, Names: []string{string(c.Hostname)}, AllowLoopback: n.Dev != nil, Own: n.own()}
+	o := route.Options{Resolver: resolver, Names: []string{string(c.Hostname)}, AllowLoopback: n.Dev != nil, Own: n.own(), OwnSockets: n.socketPaths()}
 	if n.Dev != nil {
 		o.Port = n.Dev.MXPort
 	}
@@ -105,7 +105,7 @@ func (n *node) router() (*route.Router, error) {
 // rule makes a rule of a route.
 func (n *node) rule(r *config.Route) route.Rule {
 	rule := route.Rule{
-		Domain: r.Domain, Host: r.Host, Port: r.Port, Proto: route.Proto(r.Proto),
+		Domain: r.Domain, Sender: r.Sender, Host: r.Host, Port: r.Port, Proto: route.Proto(r.Proto), Source: r.Source,
 		TLS: route.TLS(r.TLS), User: r.User, Password: r.Password, Limits: routeLimits(r),
 	}
 	if len(r.Tokens) > 0 {

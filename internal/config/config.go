@@ -141,13 +141,15 @@ type Fetch struct {
 	Every    time.Duration
 }
 
-// Route sends mail for a domain to a given host instead of asking DNS.
+// Route says how mail goes for a domain, or from a sender.
 type Route struct {
-	Domain   mail.Domain // "" is all
-	Host     string
-	Port     uint16
-	Proto    string // "smtp" or "lmtp"
-	TLS      string // "may", "must", "never"
+	Domain   mail.Domain  // "" is all
+	Sender   string       // address or domain; "" is all
+	Host     string       // name, address, "unix:/path"; "" is as DNS says
+	Port     uint16       // 0: the protocol's
+	Source   []netip.Addr // to connect from
+	Proto    string       // "smtp" or "lmtp"
+	TLS      string       // "may", "must", "never"
 	User     string
 	Password string
 	Tokens   []string      // a program with its arguments that gives bearer tokens in place of the password

@@ -44,7 +44,7 @@ retry = { first = "15m", lifetime = "2d" }
 	if c.Queue.First != time.Minute || c.Queue.Max != 2*time.Hour || c.Queue.Lifetime != 120*time.Hour || c.Limits.Message != 50<<20 {
 		t.Errorf("%+v %+v", c.Queue, c.Limits)
 	}
-	if c.Domains[0].Kind != "local" || c.Domains[0].Aliases["sales"][0] != "alice@example.org" || c.Routes[0].Port != 25 {
+	if c.Domains[0].Kind != "local" || c.Domains[0].Aliases["sales"][0] != "alice@example.org" || c.Routes[0].Port != 0 {
 		t.Errorf("%+v %+v", c.Domains, c.Routes)
 	}
 	if r := c.Routes[0]; r.Rate != 600 || r.Sessions != 0 || r.First != 15*time.Minute || r.Max != 0 || r.Lifetime != 48*time.Hour {

@@ -137,8 +137,12 @@ func (r *reader) route(at string, t map[string]any) {
 	var route Route
 	r.table(at, "[[route]] ", routeSettings(&route), t)
 	switch {
-	case route.Host == "":
-		r.bad(at, `[[route]] needs host = "mail.example.org"`)
+	case route.Host == "" && route.Domain == "" && route.Sender == "":
+		r.bad(at, `[[route]] needs host = "mail.example.org", or a domain or sender to go as DNS says`)
+	case route.Host == "" && (route.User != "" || route.Port != 0 || route.Proto != "smtp"):
+		r.bad(at, `[[route]] without a host goes as DNS says: drop user, port and proto, or set host`)
+	case strings.HasPrefix(route.Host, "unix:") && (len(route.Source) > 0 || route.Port != 0 || route.TLS == "must"):
+		r.bad(at, `[[route]] into a socket has neither port, source nor tls = "must"`)
 	case route.User == "" && (route.Password != "" || len(route.Tokens) > 0):
 		r.bad(at, `[[route]] with a password or token_command needs user`)
 	case route.Password != "" && len(route.Tokens) > 0:
@@ -169,7 +173,7 @@ func (r *reader) fetch(at string, t map[string]any) {
 // login sees that a password goes to the host it is meant for, and under TLS, unless it stays on this machine.
 func (r *reader) login(what, at, host, user string, how *string) {
 	ip, err := netip.ParseAddr(strings.Trim(host, "[]"))
-	if user == "" || *how == "must" || err == nil && ip.IsLoopback() {
+	if user == "" || *how == "must" || err == nil && ip.IsLoopback() || strings.HasPrefix(host, "unix:") {
 		return
 	}
 	if _, given := r.lines[at]; given {

@@ -174,14 +174,19 @@ func routeSettings(r *Route) []setting {
 	port := 0
 	return []setting{
 		text("domain", "", `domain whose mail takes this route; "" is all`, domain(&r.Domain), func() string { return string(r.Domain) }),
-		text("host", "", "name or address of the host; required", func(v string) error { r.Host = v; return nil }, get(&r.Host)),
-		{"port", "25", "its port", func(v any) error {
+		text("sender", "", `address, or domain of addresses, whose mail takes it (MAIL FROM); "" is all. Of several routes for the domain, or else for all, the one for the address comes first, then that for its domain`, sender(&r.Sender), get(&r.Sender)),
+		text("host", "", `name or address of the host, or "unix:/path" of a socket; "" is as DNS says, where the route is for a domain or a sender`, func(v string) error { r.Host = v; return nil }, get(&r.Host)),
+		{"port", "", "its port; else 25, with lmtp 24", func(v any) error {
 			err := number("", "", "", &port, 1, 65535).take(v)
 			r.Port = uint16(port)
 			return err
 		}, func() string { return strconv.Itoa(int(r.Port)) }},
 		text("proto", "smtp", "smtp or lmtp", oneOf(&r.Proto, "smtp", "lmtp"), get(&r.Proto)),
 		text("tls", "may", "may, must (verified) or never; with a user must, but for a loopback address", oneOf(&r.TLS, "may", "must", "never"), get(&r.TLS)),
+		{
+			"source", "", `address of this machine to connect from, or one IPv4 and one IPv6, as ["192.0.2.1", "2001:db8::1"]; with one of them addresses of the other family are not used`,
+			list(sources(&r.Source)), func() string { return showSources(r.Source) },
+		},
 		text("user", "", "login at the host", func(v string) error { r.User = v; return nil }, get(&r.User)),
 		text("password", "", "its password: env:NAME or file:PATH", secret(&r.Password), func() string {
 			if r.Password == "" {

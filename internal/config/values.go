@@ -300,6 +300,44 @@ func list(set func([]string) error) func(any) error {
 	}
 }
 
+// sender takes an address or a domain.
+func sender(p *string) func(string) error {
+	return func(v string) error {
+		_, err := mail.ParseDomain(v)
+		if strings.Contains(v, "@") {
+			_, err = mail.ParseAddress(v)
+		}
+		if v != "" && err != nil {
+			return fmt.Errorf("want an address or a domain")
+		}
+		*p = v
+		return nil
+	}
+}
+
+// sources takes an address a family.
+func sources(p *[]netip.Addr) func([]string) error {
+	return func(words []string) error {
+		*p = nil
+		for _, w := range words {
+			a, err := netip.ParseAddr(w)
+			if err != nil || a.Zone() != "" || a.Is4In6() || len(*p) > 1 || len(*p) == 1 && (*p)[0].Is4() == a.Is4() {
+				return fmt.Errorf("want an IPv4 address, an IPv6 address, or one of each")
+			}
+			*p = append(*p, a)
+		}
+		return nil
+	}
+}
+
+func showSources(list []netip.Addr) string {
+	words := make([]string, len(list))
+	for i, a := range list {
+		words[i] = a.String()
+	}
+	return strings.Join(words, " ")
+}
+
 // program takes the path of one and its arguments.
 func program(p *[]string) func([]string) error {
 	return func(words []string) error {

@@ -217,7 +217,7 @@ func (ps *badPeers) dial(ctx context.Context, network, addr string) (net.Conn, e
 }
 
 // Route is Router's.
-func (ps *badPeers) Route(_ context.Context, d mail.Domain) (route.Plan, error) {
+func (ps *badPeers) Route(_ context.Context, d mail.Domain, _ mail.Address) (route.Plan, error) {
 	p := ps.byName[d]
 	h := route.Host{Name: "mx." + string(d), Proto: route.SMTP, TLS: route.May, Addrs: []netip.AddrPort{p.addr}}
 	if p.mode.lmtp {
@@ -238,11 +238,14 @@ func (ps *badPeers) Route(_ context.Context, d mail.Domain) (route.Plan, error) 
 }
 
 // Limits is Router's.
-func (ps *badPeers) Limits(mail.Domain) *route.Limits { return nil }
+func (ps *badPeers) Limits(mail.Domain, mail.Address) *route.Limits { return nil }
+
+// Apart implements Router.
+func (ps *badPeers) Apart(mail.Domain, mail.Address) string { return "" }
 
 // Via is Router's.
-func (ps *badPeers) Via(ctx context.Context, d mail.Domain, _ string) (route.Plan, error) {
-	return ps.Route(ctx, d)
+func (ps *badPeers) Via(ctx context.Context, d mail.Domain, from mail.Address, _ string) (route.Plan, error) {
+	return ps.Route(ctx, d, from)
 }
 
 // TestBadPeers sends a message to two recipients at each bad peer, mends the peers, waits, and compares what became of

@@ -98,9 +98,9 @@ func (v *visit) byRoute() {
 // route plans the way of an item.
 func (m *MTA) route(ctx context.Context, it *queue.Item) (route.Plan, error) {
 	if it.Via != "" {
-		return m.o.Router.Via(ctx, mail.Domain(it.Destination), it.Via)
+		return m.o.Router.Via(ctx, mail.Domain(it.Destination), it.From, it.Via)
 	}
-	return m.o.Router.Route(ctx, mail.Domain(it.Destination))
+	return m.o.Router.Route(ctx, mail.Domain(it.Destination), it.From)
 }
 
 // heard notes a result for everyone who has no verdict yet.

@@ -11,7 +11,8 @@ import (
 
 // destination is what is known of one destination while it has work. Guarded by the scheduler's lock.
 type destination struct {
-	name   string
+	name   string // as items have it
+	key    string // among all: the name, and what parts its mail from other mail for it
 	ready  []*queue.Item
 	idle   []*worker // with an open session, waiting for an item
 	busy   int       // workers with an item
@@ -42,11 +43,12 @@ type worker struct {
 // push gives an item to a waiting worker or puts it in line, and starts a worker where that is allowed. Under the
 // lock.
 func (s *scheduler) push(it *queue.Item) {
-	d := s.dests[it.Destination]
+	key := s.m.destKey(it)
+	d := s.dests[key]
 	if d == nil {
-		d = &destination{name: it.Destination, lane: s.laneOf(it.Destination)}
+		d = &destination{name: it.Destination, key: key, lane: s.laneOf(it)}
 		d.win = newWindow(d.lane.concurrency(s.m.o.Concurrency))
-		s.dests[it.Destination] = d
+		s.dests[key] = d
 	}
 	at := len(d.ready)
 	for at > 0 && d.ready[at-1].Priority < it.Priority { // urgent ones first (RFC 6710 §5)
@@ -54,6 +56,18 @@ func (s *scheduler) push(it *queue.Item) {
 	}
 	d.ready = slices.Insert(d.ready, at, it)
 	s.start(d)
+}
+
+// destKey gives the name under which the destination of an item is known: mail that its sender's route sends another way is
+// a destination of its own, with its sessions, its window and its failures.
+func (m *MTA) destKey(it *queue.Item) string {
+	if it.Local() {
+		return it.Destination
+	}
+	if apart := m.o.Router.Apart(mail.Domain(it.Destination), it.From); apart != "" {
+		return it.Destination + " from " + apart
+	}
+	return it.Destination
 }
 
 // start gives what is ready to workers that wait, and begins others. Under the lock.
@@ -206,11 +220,11 @@ func (s *scheduler) leave(d *destination) {
 // forget drops what is known of a destination without work, unless it failed lately: one whose mail comes piece by piece
 // would else be found out anew by each. Under the lock.
 func (s *scheduler) forget(d *destination) {
-	if s.dests[d.name] != d { // forgotten before, and met again since
+	if s.dests[d.key] != d { // forgotten before, and met again since
 		return
 	}
 	if len(d.ready) == 0 && len(d.idle) == 0 && d.busy == 0 && d.win.failures == 0 && !d.win.dead(s.m.o.Clock()) {
-		delete(s.dests, d.name)
+		delete(s.dests, d.key)
 	}
 }
 
@@ -286,7 +300,7 @@ func (s *scheduler) learn(d *destination, a attempt) {
 		d.win.succeeded()
 		s.start(d)
 	case hostFailed:
-		schedule := s.m.o.Schedule.by(s.m.limits(d.name))
+		schedule := s.m.o.Schedule.by(d.lane.bounds())
 		d.win.failed(s.m.o.Clock(), deadFirst(schedule), schedule.First)
 		d.reason = a.reason
 	}

@@ -105,12 +105,12 @@ func (w *Way) fail(err error) {
 	}
 }
 
-// CheckVia gives a host, "host" or "host:port", in the form in which items keep it; the Kinds of errors are those of
-// route.Router.Via: it leads back here, or nowhere.
+// CheckVia gives a host as route.Router.Via takes it, in the form in which items keep it; the Kinds of errors are those
+// of that: it leads back here, or nowhere.
 func (m *MTA) CheckVia(ctx context.Context, via string) (string, error) {
 	via, err := route.CheckVia(via)
 	if err == nil {
-		_, err = m.o.Router.Via(ctx, mail.Domain(via), via)
+		_, err = m.o.Router.Via(ctx, mail.Domain(via), mail.Address{}, via)
 	}
 	return via, err
 }

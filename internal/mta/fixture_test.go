@@ -102,7 +102,7 @@ type fakeRouter struct {
 	limits    *route.Limits // of the route that all takes but what goes to free.test
 }
 
-func (r fakeRouter) Route(_ context.Context, d mail.Domain) (route.Plan, error) {
+func (r fakeRouter) Route(_ context.Context, d mail.Domain, _ mail.Address) (route.Plan, error) {
 	if d == "null.test" {
 		return route.Plan{}, &mail.Error{Kind: mail.Denied, Code: mail.Enhanced{5, 1, 10}, Text: "domain null.test takes no mail (null MX)"}
 	}
@@ -120,14 +120,16 @@ func (r fakeRouter) Route(_ context.Context, d mail.Domain) (route.Plan, error) 
 	return p, nil
 }
 
-func (r fakeRouter) Limits(d mail.Domain) *route.Limits {
+func (r fakeRouter) Limits(d mail.Domain, _ mail.Address) *route.Limits {
 	if d == "free.test" {
 		return nil
 	}
 	return r.limits
 }
 
-func (r fakeRouter) Via(_ context.Context, d mail.Domain, via string) (route.Plan, error) {
+func (r fakeRouter) Apart(mail.Domain, mail.Address) string { return "" }
+
+func (r fakeRouter) Via(_ context.Context, d mail.Domain, _ mail.Address, via string) (route.Plan, error) {
 	host, err := netip.ParseAddrPort(via)
 	return route.Plan{Domain: d, Ruled: true, Hosts: []route.Host{{
 		Name: "via." + via, Proto: route.SMTP, TLS: route.May, Addrs: []netip.AddrPort{host},

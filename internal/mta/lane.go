@@ -24,9 +24,9 @@ const (
 	laneBurst   = time.Second
 )
 
-// laneOf gives the lane of a destination; nil when its mail goes by no route that is bounded. Under the lock.
-func (s *scheduler) laneOf(destination string) *lane {
-	limits := s.m.limits(destination)
+// laneOf gives the lane of an item; nil when it goes by no route that is bounded. Under the lock.
+func (s *scheduler) laneOf(it *queue.Item) *lane {
+	limits := s.m.limits(it)
 	if limits == nil {
 		return nil
 	}
@@ -38,12 +38,20 @@ func (s *scheduler) laneOf(destination string) *lane {
 	return l
 }
 
-// limits gives the bounds of a destination's route; nil is none.
-func (m *MTA) limits(destination string) *route.Limits {
-	if queue.Local(destination) {
+// limits gives the bounds of an item's route; nil is none.
+func (m *MTA) limits(it *queue.Item) *route.Limits {
+	if it.Local() {
 		return nil
 	}
-	return m.o.Router.Limits(mail.Domain(destination))
+	return m.o.Router.Limits(mail.Domain(it.Destination), it.From)
+}
+
+// bounds gives those of the lane's route; nil is none.
+func (l *lane) bounds() *route.Limits {
+	if l == nil {
+		return nil
+	}
+	return l.limits
 }
 
 // concurrency gives the bounds on sessions to one destination of the lane.
@@ -123,7 +131,7 @@ func (s *scheduler) startAll() {
 // schedule says when an item's attempts follow each other: as the queue has it, or its route, and shorter for the null
 // sender's.
 func (m *MTA) schedule(it *queue.Item) Schedule {
-	s := m.o.Schedule.by(m.limits(it.Destination))
+	s := m.o.Schedule.by(m.limits(it))
 	if it.From.IsNull() {
 		s.GiveUp = min(s.GiveUp, s.GiveUpNull)
 	}

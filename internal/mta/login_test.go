@@ -19,8 +19,8 @@ type loginRouter struct {
 	tokens         route.Tokens
 }
 
-func (r loginRouter) Route(ctx context.Context, d mail.Domain) (route.Plan, error) {
-	p, err := r.fakeRouter.Route(ctx, d)
+func (r loginRouter) Route(ctx context.Context, d mail.Domain, from mail.Address) (route.Plan, error) {
+	p, err := r.fakeRouter.Route(ctx, d, from)
 	for i := range p.Hosts {
 		p.Hosts[i].User, p.Hosts[i].Password, p.Hosts[i].Tokens = r.user, r.password, r.tokens
 	}

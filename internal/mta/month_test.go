@@ -152,19 +152,22 @@ func (m *month) chance(n uint64, what string) bool {
 }
 
 // Route is Router's.
-func (m *month) Route(ctx context.Context, d mail.Domain) (route.Plan, error) {
+func (m *month) Route(ctx context.Context, d mail.Domain, from mail.Address) (route.Plan, error) {
 	if kind, out := m.out("mx." + string(d)); out && kind == outDNS {
 		return route.Plan{}, &mail.Error{Kind: mail.Unavailable, Code: mail.Enhanced{4, 4, 3}, Text: "no DNS"}
 	}
-	return fakeRouter{}.Route(ctx, d)
+	return fakeRouter{}.Route(ctx, d, from)
 }
 
 // Limits is Router's.
-func (m *month) Limits(mail.Domain) *route.Limits { return nil }
+func (m *month) Limits(mail.Domain, mail.Address) *route.Limits { return nil }
+
+// Apart implements Router.
+func (m *month) Apart(mail.Domain, mail.Address) string { return "" }
 
 // Via is Router's.
-func (m *month) Via(ctx context.Context, d mail.Domain, _ string) (route.Plan, error) {
-	return m.Route(ctx, d)
+func (m *month) Via(ctx context.Context, d mail.Domain, from mail.Address, _ string) (route.Plan, error) {
+	return m.Route(ctx, d, from)
 }
 
 // refuse is world's.

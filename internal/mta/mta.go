@@ -21,13 +21,15 @@ import (
 	"postel/internal/tlspolicy"
 )
 
-// Router says where a domain's mail goes; *route.Router is one.
+// Router says where a domain's mail goes, by its sender; *route.Router is one.
 type Router interface {
-	Route(ctx context.Context, d mail.Domain) (route.Plan, error)
+	Route(ctx context.Context, d mail.Domain, from mail.Address) (route.Plan, error)
 	// Via is Route for mail that an operator sends by a given host.
-	Via(ctx context.Context, d mail.Domain, via string) (route.Plan, error)
-	// Limits gives the bounds of the route that Route takes, the same pointer for each of its domains; nil is none.
-	Limits(d mail.Domain) *route.Limits
+	Via(ctx context.Context, d mail.Domain, from mail.Address, via string) (route.Plan, error)
+	// Limits gives the bounds of the route that Route takes, the same pointer for all its mail; nil is none.
+	Limits(d mail.Domain, from mail.Address) *route.Limits
+	// Apart gives what parts mail that goes another way than other mail for the domain; "" where all goes one way.
+	Apart(d mail.Domain, from mail.Address) string
 }
 
 // Blobs opens bodies; *blob.Store does.
@@ -47,7 +49,7 @@ type Options struct {
 	OnDemand    func(ctx context.Context, d mail.Domain) (bool, error)            // whether a domain's mail waits to be taken by ATRN; nil is never
 	Suppress    directory.Suppressions                                            // hears of bulk senders' hard bounces; may be nil
 	Bus         bus.Bus                                                           // may be nil
-	Dial        func(ctx context.Context, network, addr string) (net.Conn, error) // nil is net.Dialer's
+	Dial        func(ctx context.Context, network, addr string) (net.Conn, error) // nil is net.Dialer's, from the route's source
 	TLSPolicy   *tlspolicy.Keeper                                                 // nil: TLS where it is offered, not verified
 	TLS         *tls.Config                                                       // for what verification does not decide; may be nil
 	Schedule    Schedule
@@ -110,9 +112,6 @@ func New(o Options) *MTA {
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
-	}
-	if o.Dial == nil {
-		o.Dial = new(net.Dialer).DialContext
 	}
 	m := &MTA{o: o, mda: mda.New(o.Directory, o.Store), resume: tls.NewLRUClientSessionCache(256)}
 	m.open = m.openSession

@@ -63,7 +63,7 @@ func (s *scheduler) reserve(items []*queue.Item) []bool {
 	}
 	for i, it := range items {
 		if due, ok := it.Due(); ok && !due.After(now) && s.m.o.Queue.Leased() < window {
-			leased[i] = s.m.o.Queue.Lease(it, s.share(it.Destination))
+			leased[i] = s.m.o.Queue.Lease(it, s.share(it))
 		}
 	}
 	return leased
@@ -71,9 +71,9 @@ func (s *scheduler) reserve(items []*queue.Item) []bool {
 
 // share gives the window whose share an item's partition may have: a destination with little in work need not wait
 // for another that happens to lie in the same partition. Under the lock.
-func (s *scheduler) share(destination string) int {
+func (s *scheduler) share(it *queue.Item) int {
 	window := s.m.o.Concurrency.Window
-	if d := s.dests[destination]; d == nil || len(d.ready)+d.busy < window/16 {
+	if d := s.dests[s.m.destKey(it)]; d == nil || len(d.ready)+d.busy < window/16 {
 		return window * queue.MaxShare
 	}
 	return window
@@ -266,10 +266,12 @@ func (s *scheduler) search(ctx context.Context, now time.Time, room int) error {
 func (s *scheduler) revive() {
 	for _, name := range s.m.o.Queue.Kicked() {
 		s.mu.Lock()
-		if d := s.dests[name]; d != nil {
-			d.win.revive()
-			s.start(d)
-			s.forget(d)
+		for _, d := range s.dests {
+			if d.name == name {
+				d.win.revive()
+				s.start(d)
+				s.forget(d)
+			}
 		}
 		s.mu.Unlock()
 	}

@@ -4,11 +4,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"sync"
-	"syscall"
 	"time"
 
 	"postel/internal/mail"
@@ -133,32 +131,6 @@ type handshakeFailed struct{ error }
 
 func (e *handshakeFailed) Unwrap() error { return e.error }
 
-// unreachable is the error of an address to which there is no connection.
-type unreachable struct {
-	host string
-	addr netip.AddrPort
-	err  error
-}
-
-func (e *unreachable) Error() string {
-	why := "connection failed"
-	var ne net.Error
-	switch {
-	case errors.Is(e.err, syscall.ECONNREFUSED):
-		why = "connection refused"
-	case errors.Is(e.err, syscall.EHOSTUNREACH), errors.Is(e.err, syscall.ENETUNREACH):
-		why = "no route to the host"
-	case errors.As(e.err, &ne) && ne.Timeout():
-		why = "connection timed out"
-	}
-	if e.host == e.addr.Addr().String() {
-		return fmt.Sprintf("%s: %s", e.addr, why)
-	}
-	return fmt.Sprintf("%s (%s): %s", e.host, e.addr, why)
-}
-
-func (e *unreachable) Unwrap() error { return e.err }
-
 func resultOfOpen(err error, host string) mail.Result {
 	var u *unreachable
 	if errors.As(err, &u) {
@@ -171,11 +143,11 @@ func resultOfOpen(err error, host string) mail.Result {
 // failed is given too, closed.
 func (m *MTA) connect(ctx context.Context, h target, addr netip.AddrPort, secure bool) (*session, error) {
 	dial, cancel := context.WithTimeout(ctx, m.o.Timeouts.Connect)
-	conn, err := m.o.Dial(dial, "tcp", addr.String())
+	conn, err := m.dial(dial, h, addr)
 	cancel()
 	if err != nil {
-		u := &unreachable{h.Name, addr, err}
-		g := m.o.Glass.Begin(observe.SessionInfo{Protocol: string(h.Proto), Outbound: true, Remote: addr.String()})
+		u := &unreachable{h.Host, addr, err}
+		g := m.o.Glass.Begin(observe.SessionInfo{Protocol: string(h.Proto), Outbound: true, Remote: h.at(addr)})
 		g.Trace(observe.Note, []byte(u.Error()), false)
 		g.End()
 		return &session{glass: g}, u
@@ -185,9 +157,9 @@ func (m *MTA) connect(ctx context.Context, h target, addr netip.AddrPort, secure
 		Remote: conn.RemoteAddr().String(),
 	})
 	h.note(g)
-	s := &session{glass: g, local: ipOf(conn.LocalAddr()), noChunks: func() { m.chunkless.add(addr) }, client: smtp.NewClient(conn, smtp.ClientOptions{
+	s := &session{glass: g, local: ipOf(conn.LocalAddr()), noChunks: func() { m.chunkless.add(h.at(addr)) }, client: smtp.NewClient(conn, smtp.ClientOptions{
 		Hello: string(m.o.Hostname), Host: h.Name,
-		LMTP: h.Proto == route.LMTP, NoChunks: m.chunkless.has(addr), Trace: traceTo(g),
+		LMTP: h.Proto == route.LMTP, NoChunks: m.chunkless.has(h.at(addr)), Trace: traceTo(g),
 	})}
 	if err := m.greet(ctx, s.client, h, secure); err != nil {
 		s.close(false)
@@ -232,21 +204,21 @@ func (m *MTA) greet(ctx context.Context, c *smtp.Client, h target, secure bool) 
 // addrSet remembers some addresses; when it is full it begins anew.
 type addrSet struct {
 	mu  sync.Mutex
-	all map[netip.AddrPort]struct{}
+	all map[string]struct{}
 }
 
 const maxAddrSet = 1000
 
-func (s *addrSet) add(a netip.AddrPort) {
+func (s *addrSet) add(a string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.all == nil || len(s.all) >= maxAddrSet {
-		s.all = map[netip.AddrPort]struct{}{}
+		s.all = map[string]struct{}{}
 	}
 	s.all[a] = struct{}{}
 }
 
-func (s *addrSet) has(a netip.AddrPort) bool {
+func (s *addrSet) has(a string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	_, ok := s.all[a]

@@ -121,8 +121,8 @@ type tlsRouter struct {
 	mode route.TLS
 }
 
-func (r tlsRouter) Route(ctx context.Context, d mail.Domain) (route.Plan, error) {
-	p, err := r.fakeRouter.Route(ctx, d)
+func (r tlsRouter) Route(ctx context.Context, d mail.Domain, from mail.Address) (route.Plan, error) {
+	p, err := r.fakeRouter.Route(ctx, d, from)
 	for i := range p.Hosts {
 		p.Hosts[i].TLS = r.mode
 	}
@@ -149,8 +149,8 @@ func TestLMTP(t *testing.T) {
 
 type lmtpRouter struct{ fakeRouter }
 
-func (r lmtpRouter) Route(ctx context.Context, d mail.Domain) (route.Plan, error) {
-	p, err := r.fakeRouter.Route(ctx, d)
+func (r lmtpRouter) Route(ctx context.Context, d mail.Domain, from mail.Address) (route.Plan, error) {
+	p, err := r.fakeRouter.Route(ctx, d, from)
 	for i := range p.Hosts {
 		p.Hosts[i].Proto = route.LMTP
 	}

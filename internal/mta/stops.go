@@ -64,6 +64,9 @@ func (v *visit) skips(s stop, later []stop) bool {
 func (m *MTA) stops(hosts []route.Host) (all []stop) {
 	for i := range hosts {
 		h := &hosts[i]
+		if h.Socket != "" {
+			all = append(all, stop{host: h})
+		}
 		for _, a := range m.families.order(h.Name, h.Addrs) {
 			all = append(all, stop{h, a})
 		}

@@ -19,7 +19,7 @@ type addrRouter struct {
 	hosts []string
 }
 
-func (r addrRouter) Route(_ context.Context, d mail.Domain) (route.Plan, error) {
+func (r addrRouter) Route(_ context.Context, d mail.Domain, _ mail.Address) (route.Plan, error) {
 	p := route.Plan{Domain: d}
 	for i, addrs := range r.hosts {
 		h := route.Host{Name: string(rune('a' + i)), Proto: route.SMTP, TLS: route.May}

@@ -37,7 +37,7 @@ type secureRouter struct {
 	authentic bool
 }
 
-func (r secureRouter) Route(_ context.Context, d mail.Domain) (route.Plan, error) {
+func (r secureRouter) Route(_ context.Context, d mail.Domain, _ mail.Address) (route.Plan, error) {
 	return route.Plan{Domain: d, Authentic: r.authentic, Hosts: []route.Host{{
 		Name: "mx.remote.test", Proto: route.SMTP, TLS: route.May, Addrs: []netip.AddrPort{netip.MustParseAddrPort("192.0.2.1:25")},
 	}}}, nil

@@ -49,7 +49,7 @@ func (m *MTA) Destinations(n int) []Destination {
 	s.mu.Lock()
 	all := make([]Destination, 0, len(s.dests))
 	for _, d := range s.dests {
-		all = append(all, Destination{d.name, len(d.ready), d.busy, d.win.limit(), d.win.dead(now)})
+		all = append(all, Destination{d.key, len(d.ready), d.busy, d.win.limit(), d.win.dead(now)})
 	}
 	s.mu.Unlock()
 	slices.SortFunc(all, func(a, b Destination) int {

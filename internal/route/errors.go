@@ -48,6 +48,14 @@ func loop(d mail.Domain, why string) error {
 	return &mail.Error{Op: "route", Kind: mail.Loop, Code: loopCode, Text: fmt.Sprintf("mail for %s would loop: %s", d, why)}
 }
 
+// sourceless is the error where the rule's source has no way to any address, which the operator can mend.
+func sourceless(d mail.Domain) error {
+	return &mail.Error{
+		Op: "route", Kind: mail.Unavailable, Code: mail.Enhanced{4, 4, 4},
+		Text: fmt.Sprintf("no host for %s has an address of the family that its route comes from", d),
+	}
+}
+
 // failed is a look-up that nobody could answer.
 func failed(d mail.Domain, err error) error {
 	kind := mail.Unavailable

@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"strings"
 	"time"
-
-	"postel/internal/mail"
 )
 
 // Limits bound what goes by one rule, of all its domains together. What is zero is as for mail without a rule.
@@ -14,16 +12,6 @@ type Limits struct {
 	Sessions  int // at once
 	// When an attempt follows another: after the first failure, at most after, and until when since it was accepted.
 	First, Max, Lifetime time.Duration
-}
-
-// Limits gives the bounds of the rule by which a domain's mail goes, the same pointer for each of its domains; nil where
-// no rule bounds it. It asks nobody.
-func (r *Router) Limits(d mail.Domain) *Limits {
-	rule, ok := r.ruleFor(d)
-	if !ok || *rule.Limits == (Limits{}) {
-		return nil
-	}
-	return rule.Limits
 }
 
 // say tells people of the bounds.

@@ -27,19 +27,21 @@ const clauseMX = "RFC 5321 §5.1"
 type planner struct {
 	*Router
 	Plan
+	rule Rule // by which it goes; of DNS alone the zero one
 }
 
 func (p *planner) say(clause, format string, args ...any) {
 	p.Steps = append(p.Steps, Step{fmt.Sprintf(format, args...), clause})
 }
 
-func (p *planner) plan(ctx context.Context) error {
-	if rule, ok := p.ruleFor(p.Domain); ok {
-		which := "a route for " + string(rule.Domain)
-		if rule.Domain == "" {
-			which = "the route for all domains"
+func (p *planner) plan(ctx context.Context, from mail.Address) error {
+	if rule, ok := p.ruleFor(p.Domain, from); ok {
+		if rule.Host != "" {
+			return p.byRule(ctx, rule, rule.named())
 		}
-		return p.byRule(ctx, rule, which)
+		p.rule = rule
+		p.say("", "%s leaves its host to DNS", rule.named())
+		p.bounds()
 	}
 	if ip, ok := p.Domain.Literal(); ok {
 		p.say("RFC 5321 §4.1.3", "%s is an address literal: straight to that address, no look-up", p.Domain)
@@ -48,22 +50,25 @@ func (p *planner) plan(ctx context.Context) error {
 	return p.byDNS(ctx)
 }
 
-func (r *Router) ruleFor(d mail.Domain) (Rule, bool) {
-	rule, ok := r.rules[d]
-	if !ok {
-		rule, ok = r.rules[""]
+// bounds tells what else the rule says.
+func (p *planner) bounds() {
+	if bounds := p.rule.Limits.say(); bounds != "" {
+		p.say("", "bounds of that route: %s", bounds)
 	}
-	return rule, ok
+	for _, s := range p.rule.Source {
+		p.say("", "its connections come from %s", s)
+	}
 }
 
 // byRule goes to the rule's host; which says whose rule it is.
 func (p *planner) byRule(ctx context.Context, rule Rule, which string) error {
-	p.Ruled = true
-	p.say("", "%s says %s, port %d, by %s", which, rule.Host, rule.Port, strings.ToUpper(string(rule.Proto)))
-	if bounds := rule.Limits.say(); bounds != "" {
-		p.say("", "bounds of that route: %s", bounds)
+	p.Ruled, p.rule = true, rule
+	if at, ok := rule.socket(); ok {
+		return p.bySocket(at, which)
 	}
-	h := Host{Name: rule.Host, Proto: rule.Proto, TLS: rule.TLS, User: rule.User, Password: rule.Password, Tokens: rule.Tokens}
+	p.say("", "%s says %s, port %d, by %s", which, rule.Host, rule.Port, strings.ToUpper(string(rule.Proto)))
+	p.bounds()
+	h := p.host(rule.Host, 0)
 	f := found{Host: h}
 	if ip, ok := hostAddr(rule.Host); ok {
 		f.Name, f.v4v6 = ip.String(), []netip.Addr{ip}
@@ -78,6 +83,8 @@ func (p *planner) byRule(ctx context.Context, rule Rule, which string) error {
 			f.own = true
 		case unusable(ip):
 			p.say("", "%s is left out: nothing can be reached there", ip)
+		case !rule.reaches(ip):
+			p.unreached(&f, ip)
 		default:
 			f.Addrs = append(f.Addrs, ap)
 		}
@@ -87,10 +94,32 @@ func (p *planner) byRule(ctx context.Context, rule Rule, which string) error {
 		return loop(p.Domain, "the route leads back to this server")
 	case f.err != nil:
 		return f.failure(p.Domain)
+	case len(f.Addrs) == 0 && f.apart:
+		return sourceless(p.Domain)
 	case len(f.Addrs) == 0:
 		return nowhere(p.Domain, "the host of its route has no usable address")
 	}
 	p.Hosts = []Host{f.Host}
+	return nil
+}
+
+// unreached leaves out an address of a family that the rule has no source for.
+func (p *planner) unreached(f *found, ip netip.Addr) {
+	p.say("", "%s: %s is left out: the route has no source of its family", f.Name, ip)
+	f.apart = true
+}
+
+// bySocket goes to a socket of this machine.
+func (p *planner) bySocket(at, which string) error {
+	p.say("", "%s says the socket %s, by %s", which, at, strings.ToUpper(string(p.rule.Proto)))
+	p.bounds()
+	if slices.Contains(p.o.OwnSockets, at) {
+		p.say("RFC 5321 §6.3", "that is one of our own listeners")
+		return loop(p.Domain, "the route leads back to this server")
+	}
+	h := p.host("localhost", 0)
+	h.Socket = at
+	p.Hosts = []Host{h}
 	return nil
 }
 
@@ -191,7 +220,11 @@ func (p *planner) cut(hosts []Host, self Host) []Host {
 }
 
 func (p *planner) host(name string, pref uint16) Host {
-	return Host{Name: name, Pref: pref, Proto: SMTP, TLS: May}
+	r := &p.rule
+	return Host{
+		Name: name, Pref: pref, Proto: cmp.Or(r.Proto, SMTP), TLS: cmp.Or(r.TLS, May), Source: r.Source,
+		User: r.User, Password: r.Password, Tokens: r.Tokens,
+	}
 }
 
 // found is a host with what its look-up gave.
@@ -201,6 +234,7 @@ type found struct {
 	canonical string
 	err       error
 	own       bool
+	apart     bool // it has addresses that cannot be reached from the rule's source
 }
 
 func (p *planner) lookup(ctx context.Context, h Host) found {
@@ -262,6 +296,8 @@ func (p *planner) finish(all []found, cut bool) error {
 		return failed(p.Domain, mail.E("route", mail.TooMany, "too many MXs without addresses"))
 	case worst != nil && worst.temporary(): // a better host may be up again later
 		return failed(p.Domain, worst.err)
+	case slices.ContainsFunc(all, func(f found) bool { return f.apart }):
+		return sourceless(p.Domain)
 	case looped:
 		return loop(p.Domain, "its mail leads back to this server")
 	case worst != nil && worst.err != nil:
@@ -286,6 +322,8 @@ func (p *planner) addresses(f *found) {
 			f.own = true
 		case unusable(ip) || ip.IsLoopback() && !p.o.AllowLoopback:
 			p.say("", "%s: %s is left out, because mail from outside may not be led there", f.Name, ip)
+		case !p.rule.reaches(ip):
+			p.unreached(f, ip)
 		case len(f.Addrs) < maxAddrs:
 			f.Addrs = append(f.Addrs, ap)
 		}

@@ -167,7 +167,7 @@ func TestRoute(t *testing.T) {
 		"x.onion":                   "550 5.1.2 not found",
 		mail.Domain("bad name.com"): "550 5.1.2 not found",
 	} {
-		p, err := r.Route(t.Context(), domain)
+		p, err := r.Route(t.Context(), domain, mail.Address{})
 		if got := show(p, err); got != want {
 			t.Errorf("%s:\n got %s\nwant %s", domain, got, want)
 		}
@@ -185,7 +185,7 @@ func TestNoFallback(t *testing.T) {
 	t.Parallel()
 	r, s := router(t, route.Options{})
 	s.Fail("nomx.test", "MX", dnstest.Fault{Drop: true})
-	if got := show(r.Route(t.Context(), "nomx.test")); got != "451 4.4.3 unavailable" {
+	if got := show(r.Route(t.Context(), "nomx.test", mail.Address{})); got != "451 4.4.3 unavailable" {
 		t.Error(got)
 	}
 	if s.Asked("nomx.test", "A") != 0 {
@@ -199,14 +199,14 @@ func TestLoopbackWhereAllowed(t *testing.T) {
 		AllowLoopback: true, Port: 2525,
 		Own: route.OwnListeners([]netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:1025")}),
 	})
-	if got := show(r.Route(t.Context(), "local.test")); got != "10 lo.local.test [::1]:2525 127.0.0.1:2525" {
+	if got := show(r.Route(t.Context(), "local.test", mail.Address{})); got != "10 lo.local.test [::1]:2525 127.0.0.1:2525" {
 		t.Error(got)
 	}
 	r, _ = router(t, route.Options{
 		AllowLoopback: true, Port: 1025,
 		Own: route.OwnListeners([]netip.AddrPort{netip.MustParseAddrPort("127.0.0.1:1025")}),
 	})
-	if got := show(r.Route(t.Context(), "local.test")); got != "550 5.4.6 loop" {
+	if got := show(r.Route(t.Context(), "local.test", mail.Address{})); got != "550 5.4.6 loop" {
 		t.Error(got)
 	}
 }
@@ -237,7 +237,7 @@ func TestRules(t *testing.T) {
 		"nxdomain.test": "0 192.0.2.99 192.0.2.99:25",
 		"[192.0.2.1]":   "0 192.0.2.99 192.0.2.99:25",
 	} {
-		p, err := r.Route(t.Context(), domain)
+		p, err := r.Route(t.Context(), domain, mail.Address{})
 		if got := show(p, err); got != want || !p.Ruled {
 			t.Errorf("%s:\n got %s\nwant %s", domain, got, want)
 		}
@@ -291,7 +291,7 @@ func TestVia(t *testing.T) {
 		"[192.0.2.99":              "invalid",
 		"nomx.test\r\nX-Evil: yes": "invalid",
 	} {
-		p, err := r.Via(t.Context(), "plain.test", via)
+		p, err := r.Via(t.Context(), "plain.test", mail.Address{}, via)
 		got := mail.KindOf(err).String()
 		if err == nil {
 			h := p.Hosts[0]
@@ -329,7 +329,7 @@ func TestShuffle(t *testing.T) {
 	}
 	first := map[string]bool{}
 	for range 100 {
-		p, err := r.Route(t.Context(), "s.test")
+		p, err := r.Route(t.Context(), "s.test", mail.Address{})
 		if err != nil || len(p.Hosts) != 8 {
 			t.Fatalf("%+v, %v", p, err)
 		}
@@ -362,7 +362,7 @@ func TestManyMX(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p, err := r.Route(t.Context(), "many.test")
+	p, err := r.Route(t.Context(), "many.test", mail.Address{})
 	if err != nil || len(p.Hosts) != 16 || len(p.Hosts[0].Addrs) != 16 {
 		t.Errorf("%d hosts, %v", len(p.Hosts), err)
 	}
@@ -375,11 +375,11 @@ func TestAuthentic(t *testing.T) {
 	t.Parallel()
 	r, s := router(t, route.Options{})
 	s.Authentic("plain.test")
-	p, err := r.Route(t.Context(), "plain.test")
+	p, err := r.Route(t.Context(), "plain.test", mail.Address{})
 	if err != nil || !p.Authentic || !p.Hosts[0].Authentic {
 		t.Errorf("%+v, %v", p, err)
 	}
-	if p, err = r.Route(t.Context(), "alias.test"); err != nil || p.Authentic || !p.Hosts[0].Authentic {
+	if p, err = r.Route(t.Context(), "alias.test", mail.Address{}); err != nil || p.Authentic || !p.Hosts[0].Authentic {
 		t.Errorf("%+v, %v", p, err)
 	}
 }
@@ -390,7 +390,7 @@ func TestCanceled(t *testing.T) {
 	s.Fail("plain.test", "MX", dnstest.Fault{Drop: true})
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
-	if _, err := r.Route(ctx, "plain.test"); !mail.Is(err, mail.Canceled) || route.ReplyCode(err) != 451 {
+	if _, err := r.Route(ctx, "plain.test", mail.Address{}); !mail.Is(err, mail.Canceled) || route.ReplyCode(err) != 451 {
 		t.Error(err)
 	}
 }
@@ -418,7 +418,7 @@ func TestOwnListeners(t *testing.T) {
 func TestExplanation(t *testing.T) {
 	t.Parallel()
 	r, _ := router(t, route.Options{})
-	p, err := r.Route(t.Context(), "us.test")
+	p, err := r.Route(t.Context(), "us.test", mail.Address{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -443,10 +443,10 @@ func TestLimits(t *testing.T) {
 		{Host: "[192.0.2.99]", Limits: bounds},
 		{Domain: "free.test", Host: "[192.0.2.98]"},
 	}})
-	if r.Limits("a.test") != bounds || r.Limits("b.test") != bounds || r.Limits("free.test") != nil {
+	if r.Limits("a.test", mail.Address{}) != bounds || r.Limits("b.test", mail.Address{}) != bounds || r.Limits("free.test", mail.Address{}) != nil {
 		t.Error("whose bounds are whose?")
 	}
-	p, err := r.Route(t.Context(), "a.test")
+	p, err := r.Route(t.Context(), "a.test", mail.Address{})
 	if err != nil || !strings.Contains(fmt.Sprint(p.Steps), "60 messages a minute, 3 sessions at once, tried again after 1m0s") {
 		t.Error(err, p.Steps)
 	}

@@ -17,7 +17,7 @@ func mx(env *tool.Env) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		plan, err := e.router.Route(cmd.Context(), d)
+		plan, err := e.router.Route(cmd.Context(), d, mail.Address{})
 		if perr := env.Print(plan, "%s", strings.Join(explain(plan), "\n")); perr != nil {
 			return perr
 		}

@@ -42,7 +42,7 @@ func sts(env *tool.Env) *cobra.Command {
 		})
 		defer client.Close()
 		shown := policyOf(client.Policy(cmd.Context(), d), d)
-		plan, err := e.router.Route(cmd.Context(), d)
+		plan, err := e.router.Route(cmd.Context(), d, mail.Address{})
 		switch {
 		case shown.Mode == "":
 		case err != nil:

@@ -36,7 +36,7 @@ func tlsa(env *tool.Env) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		plan, err := e.router.Route(cmd.Context(), d)
+		plan, err := e.router.Route(cmd.Context(), d, mail.Address{})
 		shown := tlsaShown{Domain: d, Authentic: plan.Authentic, Hosts: []tlsaHost{}}
 		for _, h := range plan.Hosts {
 			shown.Hosts = append(shown.Hosts, tlsaOf(h.Name, plan.Authentic, dane.Lookup(cmd.Context(), e.resolver, h.Name)))

@@ -77,7 +77,7 @@ func byMX(ctx context.Context, d mail.Domain) ([]target, error) {
 	if err != nil {
 		return nil, err
 	}
-	plan, err := router.Route(ctx, d)
+	plan, err := router.Route(ctx, d, mail.Address{})
 	if err != nil {
 		return nil, err
 	}
