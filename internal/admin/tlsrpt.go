@@ -2,7 +2,6 @@ package admin
 
 import (
 	"net/http"
-	"sync"
 	"time"
 
 	"postel/internal/mail"
@@ -114,11 +113,8 @@ func (a *api) sendTLSReports(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	return lines(w, func(yield func(TLSReport, error) bool) {
-		var mu sync.Mutex
 		gone := false
 		err := a.TLS.Send(r.Context(), d, domain, func(m mail.Domain, s tlsrpt.Sending) {
-			mu.Lock()
-			defer mu.Unlock()
 			told := TLSReport{Successes: s.Told.Successes, Failures: s.Told.Failures}.with(d, m, s)
 			gone = gone || !yield(told, nil)
 		})

@@ -184,6 +184,10 @@ func TestReportsAreSent(t *testing.T) {
 	}
 
 	w.Kill()
+	if out, code := w.Postel("tlsrpt", "list", "--day", "today", "--domain", "strict.test"); code != 0 || !strings.Contains(out, "what was counted before was sent") {
+		t.Errorf("without a server: exit %d: %s", code, out)
+	}
+	send(3)
 	w.startTLS(t, a, data)
 	send(0, "--domain", "strict.test")
 	o.got(t, 1)

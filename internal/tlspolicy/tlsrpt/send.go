@@ -114,7 +114,7 @@ func (r *Reporter) sendAll(ctx context.Context, d Day, wanted func(mail.Domain, 
 	return err
 }
 
-// Send sends the reports of a day at once, to one domain, or to all where m is empty, and tells what became of each.
+// Send sends the reports of a day at once, to one domain, or to all where m is empty, and tells what became of each, one after the other.
 // Those that were sent stay as they are. Of a day that is not over what was counted so far is sent, and
 // not told again later. Kind NotFound without anything to report; Busy while another node sends; Unsupported where
 // nothing can be looked up.

@@ -242,3 +242,36 @@ func TestSendNow(t *testing.T) {
 		}
 	})
 }
+
+// TestNodes: nodes that share a ledger send one report of what all of them counted.
+func TestNodes(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		one := open(records{"_smtp._tls.a.test": "v=TLSRPTv1;rua=https://one.test"})
+		var busy sync.Mutex
+		one.o.Only = func(_ context.Context, fn func()) {
+			if busy.TryLock() {
+				defer busy.Unlock()
+				fn()
+			}
+		}
+		o := one.o
+		o.Hostname = "mail2.us.test"
+		two := New(o)
+		two.hand = one.hand
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		for _, r := range []*Reporter{one.Reporter, two} {
+			go r.Run(ctx)
+		}
+		day := DayOf(time.Now())
+		time.Sleep(time.Until(day.End().Add(-time.Second))) // neither has brought it when the day ends
+		one.Note(Session{"a.test", plain("a.test"), Failure{}})
+		two.Note(Session{"a.test", plain("a.test"), Failure{Result: NoSTARTTLS}})
+		time.Sleep(spread + time.Hour)
+		synctest.Wait()
+		if got := one.take(); len(got) != 1 || !strings.HasSuffix(got[0], "{1 1}") {
+			t.Errorf("%q", got)
+		}
+	})
+}

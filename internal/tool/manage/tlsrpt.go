@@ -90,31 +90,40 @@ func tlsrptSend(env *tool.Env) *cobra.Command {
 		Long: "Sends the reports on TLS of a day now, to those who want them and do not have them yet. A server does it by itself in the\n" +
 			"hours after midnight (UTC), when tlsrpt.send is on. Of today what was counted so far is sent, and the rest after the\n" +
 			"end of the day. Ends with 1 when one could not be sent.",
-		RunE: with(env, func(ctx context.Context, c *tool.Client, _ []string) error {
+		RunE: func(cmd *cobra.Command, _ []string) error {
 			day, err := dayOf(day, time.Now())
 			if err != nil {
 				return err
 			}
-			unsent := 0
-			in, err := json.Marshal(admin.SendTLS{Day: day, Domain: domain})
+			c, err := env.Running(cmd.Context())
 			if err != nil {
 				return err
 			}
-			err = tool.Stream(ctx, c, "/v1/tlsrpt/send", bytes.NewReader(in), func(r admin.TLSReport) error {
-				if r.State == "waiting" || r.State == "dropped" {
-					unsent++
-				}
-				return env.Print(r, "%s", tlsrptLine(r))
-			})
-			if err == nil && unsent > 0 {
-				return tool.Fail(tool.Found, "%s could not be sent", tool.Count(unsent, "report"))
-			}
-			return err
-		}),
+			defer func() { _ = c.Close() }() // a connection
+			return sendReports(cmd.Context(), env, c, admin.SendTLS{Day: day, Domain: domain})
+		},
 	}
 	c.Flags().StringVar(&day, "day", "yesterday", "the `DAY`: 2026-11-27, today or yesterday, in UTC")
 	c.Flags().StringVar(&domain, "domain", "", "only to this `DOMAIN`")
 	return c
+}
+
+func sendReports(ctx context.Context, env *tool.Env, c *tool.Client, what admin.SendTLS) error {
+	in, err := json.Marshal(what)
+	if err != nil {
+		return err
+	}
+	unsent := 0
+	err = tool.Stream(ctx, c, "/v1/tlsrpt/send", bytes.NewReader(in), func(r admin.TLSReport) error {
+		if r.State == "waiting" || r.State == "dropped" {
+			unsent++
+		}
+		return env.Print(r, "%s", tlsrptLine(r))
+	})
+	if err == nil && unsent > 0 {
+		return tool.Fail(tool.Found, "%s could not be sent", tool.Count(unsent, "report"))
+	}
+	return err
 }
 
 func tlsrptReceived(env *tool.Env) *cobra.Command {
