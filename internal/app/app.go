@@ -97,7 +97,8 @@ type node struct {
 	directory  *dirlocal.Directory
 	quotas     *quota.Keeper
 	queue      *queue.Queue
-	index      *search.Index // nil when it is turned off
+	sending    *queue.Sending // nil where it cannot be noted what is being sent
+	index      *search.Index  // nil when it is turned off
 	resolver   dns.Resolver
 	policies   *mtasts.Client // of MTA-STS; nil before the roles are built
 	tlsKeeper  *tlspolicy.Keeper
@@ -218,6 +219,7 @@ func (n *node) closeStorage() error {
 	if n.store != nil {
 		err = n.store.Close()
 	}
+	err = errors.Join(err, n.sending.Close())
 	n.stopSpace()
 	if n.bucket != nil {
 		err = errors.Join(err, n.bucket.Close())

@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 	"postel/internal/oauth"
 	"postel/internal/proto/sasl"
 	"postel/internal/proto/smtp"
+	"postel/internal/queue"
 	"postel/internal/rate"
 	"postel/internal/route"
 )
@@ -38,8 +40,9 @@ func (n *node) build(ctx context.Context) error {
 		return err
 	}
 	c := n.Config
+	n.openSending()
 	n.mta = mta.New(mta.Options{
-		Hostname: c.Hostname, KV: n.kv, Store: n.store, Blobs: n.blobs, Queue: n.queue, Directory: dir,
+		Hostname: c.Hostname, KV: n.kv, Store: n.store, Blobs: n.blobs, Queue: n.queue, Sending: n.sending, Directory: dir,
 		MaxHeader: int(c.Limits.Header), Router: router, TLSPolicy: n.tlsPolicy(), OnDemand: n.onDemand, Suppress: n.directory, Bus: n.bus, Glass: n.glass, Journey: n.journey, IDs: n.ids, Clock: n.clock, Log: n.Log, Attempted: n.countAttempts(),
 		Schedule:    mta.Schedule{First: c.Queue.First, Max: c.Queue.Max, GiveUp: c.Queue.Lifetime, GiveUpNull: c.Queue.NullLifetime, Warn: c.Queue.Warn, OnlyAsked: c.Queue.Warn == 0},
 		Languages:   c.Languages,
@@ -59,6 +62,19 @@ func (n *node) build(ctx context.Context) error {
 	n.mailServers(mxRole, msaRole)
 	n.accessServers()
 	return n.localServers(ctx, msaRole)
+}
+
+// openSending opens the note of what is being sent. Mail goes without it too.
+func (n *node) openSending() {
+	failed := func(err error) {
+		n.Log.Warn("what is being sent cannot be noted: after a kill nothing will tell what may arrive twice", "err", err)
+	}
+	s, err := queue.OpenSending(n.fs, filepath.Join(n.Config.Data, "sending"), failed)
+	if err != nil {
+		failed(err)
+		return
+	}
+	n.sending = s
 }
 
 func (n *node) submission(dir directory.Directory) msa.Options {

@@ -84,7 +84,7 @@ var allowed = map[string]row{
 
 	"store":   {ours: "blob bus kv lease mail message search", foreign: "golang.org/x/sync"},
 	"quota":   {ours: "directory mail store"},
-	"queue":   {ours: "blob bus kv lease mail"},
+	"queue":   {ours: "blob bus kv lease mail vfs"},
 	"check":   {ours: "blob mail queue store"},
 	"migrate": {ours: "blob kv lease mail", foreign: "golang.org/x/sync"},
 

@@ -200,7 +200,7 @@ func (v *visit) most() int {
 
 // send sends the message to some of the recipients.
 func (v *visit) send(rcpts []int) ([]mail.Result, error) {
-	body := &lazyBody{ctx: v.s.work, blobs: v.s.m.o.Blobs, prefix: v.it.Prefix, blob: v.it.Blob}
+	body := &lazyBody{ctx: v.s.work, blobs: v.s.m.o.Blobs, prefix: v.it.Prefix, blob: v.it.Blob, begin: func() { v.s.m.o.Sending.Begin(v.it.ID) }}
 	defer body.close()
 	v.sent++
 	results, err := v.link.send(v.s.work, v.it.Envelope(rcpts), body)
@@ -263,6 +263,7 @@ type lazyBody struct {
 	blobs  Blobs
 	prefix []byte
 	blob   mail.ID
+	begin  func() // called by the first read, before which nothing of the message can have gone; may be nil
 
 	r    io.Reader
 	body io.ReadCloser
@@ -272,6 +273,9 @@ type lazyBody struct {
 // Read implements io.Reader.
 func (b *lazyBody) Read(p []byte) (int, error) {
 	if b.r == nil && b.err == nil {
+		if b.begin != nil {
+			b.begin()
+		}
 		b.body, b.err = b.blobs.Open(b.ctx, b.blob, 0, -1)
 		if b.err == nil {
 			b.r = io.MultiReader(bytes.NewReader(b.prefix), b.body)
@@ -285,7 +289,7 @@ func (b *lazyBody) Read(p []byte) (int, error) {
 
 // again gives the message from its beginning.
 func (b *lazyBody) again() (io.ReadCloser, error) {
-	return &lazyBody{ctx: b.ctx, blobs: b.blobs, prefix: b.prefix, blob: b.blob}, nil
+	return &lazyBody{ctx: b.ctx, blobs: b.blobs, prefix: b.prefix, blob: b.blob, begin: b.begin}, nil
 }
 
 // Close implements io.Closer.

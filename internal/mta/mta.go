@@ -44,6 +44,7 @@ type Options struct {
 	Store       *store.Store
 	Blobs       Blobs
 	Queue       *queue.Queue
+	Sending     *queue.Sending // may be nil
 	Directory   directory.Directory
 	Router      Router
 	OnDemand    func(ctx context.Context, d mail.Domain) (bool, error)            // whether a domain's mail waits to be taken by ATRN; nil is never
@@ -122,5 +123,8 @@ func New(o Options) *MTA {
 	return m
 }
 
-// Run delivers what is queued until ctx ends; what is under way then may finish for Timeouts.Stop. Call it once.
-func (m *MTA) Run(ctx context.Context) error { return m.sched.run(ctx) }
+// Run names what a process that was killed may have sent, and delivers what is queued until ctx ends; what is under way then may finish for Timeouts.Stop. Call it once.
+func (m *MTA) Run(ctx context.Context) error {
+	m.tellDoubtful(ctx)
+	return m.sched.run(ctx)
+}

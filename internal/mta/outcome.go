@@ -166,6 +166,7 @@ func (s *scheduler) persist(record func() (*queue.Item, error)) (left *queue.Ite
 func (s *scheduler) recorded(it, left *queue.Item, a attempt, d decision, err error) {
 	if errors.Is(err, queue.ErrLost) {
 		s.m.o.Log.Warn("an attempt ended after another node took its item over, which will try it again", "queue", queueName(it))
+		s.m.o.Sending.End(it.ID)
 		s.returned(it, time.Time{})
 		return
 	}
@@ -173,6 +174,7 @@ func (s *scheduler) recorded(it, left *queue.Item, a attempt, d decision, err er
 		s.m.o.Log.Error("recording an attempt failed", "queue", queueName(it), "err", err)
 		return
 	}
+	s.m.o.Sending.End(it.ID)
 	s.m.count(it, d)
 	s.m.suppress(context.WithoutCancel(s.work), it, d)
 	s.m.tell(it, a, d)

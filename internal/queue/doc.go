@@ -21,7 +21,8 @@
 //   - no row of qr, qd, qk names an item that does not exist.
 //
 // Each recipient is handed out until a final state is recorded, so a crash repeats at most what was not recorded.
-// That an item is worked on is in this process's memory: one worker has it at a time, and a crash frees all.
+// That an item is worked on is in this process's memory: one worker has it at a time, and a crash frees all. What was being
+// sent stands in a file of the process's own besides (Sending), so that the next can name what may arrive twice.
 //
 // Where several nodes share the rows, each works on the items of the partitions that it holds a lease of (package
 // lease), which the nodes divide evenly. Any node adds to any partition, and operators change items from anywhere,

@@ -4,6 +4,7 @@
 package crash
 
 import (
+	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -44,6 +45,22 @@ func TestKill9(t *testing.T) {
 	d.run(cycles("POSTEL_CRASH_CYCLES", 8))
 }
 
+// TestKill9Sink is TestKill9 with nothing but mail for elsewhere, to a server that is slow to answer the end of a message, so
+// that many are sent and not recorded when the process dies. It runs POSTEL_CRASH_CYCLES cycles (default 5).
+func TestKill9Sink(t *testing.T) {
+	d := newDriver(t, t.TempDir())
+	d.sink.SetEnd(func() { time.Sleep(time.Duration(rand.IntN(4)) * time.Millisecond) })
+	d.works = []works{{d.relay, 12}, {d.operate, 1}}
+	d.crash = func() { d.srv.Kill() }
+	d.run(cycles("POSTEL_CRASH_CYCLES", 5))
+}
+
+// works is what keeps the server busy, in so many sessions.
+type works struct {
+	fn func(int) error
+	n  int
+}
+
 // driver loads a server and verifies what is left of it.
 type driver struct {
 	t       *testing.T
@@ -52,6 +69,8 @@ type driver struct {
 	ledger  *ledger
 	sink    *harness.Sink
 	args    []string
+	works   []works
+	lives   []func() string // the logs of the processes since verify was last here
 	srv     *harness.Server
 	power   bool   // the crash cuts the power of the disk
 	crash   func() // takes the ground from under the server; it does not run any more then
@@ -67,6 +86,17 @@ func newDriver(t *testing.T, data string) *driver {
 	d.args = []string{
 		"--data", d.data, "--domain", "crash.test", "-q", "--deliver", "relay", "--mx-port", strconv.Itoa(port),
 		"--dns", dnstest.Start(t, zone).Addr, "--account", d.users[0] + ":" + password,
+	}
+	submit := func(w int) error { return d.smtp(w, "submission", d.users[w%len(d.users)]) }
+	d.works = []works{
+		{func(w int) error { return d.smtp(w, "smtp", "") }, 6},
+		{submit, 2},
+		{d.lmtp, 2},
+		{d.append, 3},
+		{d.relay, 2},
+		{d.read, len(d.users)},
+		{d.garden, len(d.users)},
+		{d.operate, 1},
 	}
 	return d
 }
@@ -129,6 +159,7 @@ func (d *driver) start() {
 	d.srv.Forget()
 	d.ledger.lit()
 	d.srv = harness.Dev(d.t, d.args...)
+	d.lives = append(d.lives, d.srv.Log)
 }
 
 // stillborn starts a server that is killed while it starts: a crash of the recovery.
@@ -139,12 +170,15 @@ func (d *driver) stillborn() {
 		cmd.Args = append(cmd.Args, "--port", p+"=off")
 	}
 	cmd.Env = append(os.Environ(), "XDG_RUNTIME_DIR="+d.t.TempDir())
+	var log bytes.Buffer
+	cmd.Stderr = &log
 	if err := cmd.Start(); err != nil {
 		d.t.Fatal(err)
 	}
 	time.Sleep(time.Duration(rand.IntN(80)) * time.Millisecond)
 	_ = cmd.Process.Kill()
 	_ = cmd.Wait()
+	d.lives = append(d.lives, log.String)
 	d.crashed = append(d.crashed, time.Now())
 }
 
@@ -167,14 +201,9 @@ func (d *driver) load() int {
 			})
 		}
 	}
-	work(func(w int) error { return d.smtp(w, "smtp", "") }, 6)
-	work(func(w int) error { return d.smtp(w, "submission", d.users[w%len(d.users)]) }, 2)
-	work(d.lmtp, 2)
-	work(d.append, 3)
-	work(d.relay, 2)
-	work(d.read, len(d.users))
-	work(d.garden, len(d.users))
-	work(d.operate, 1)
+	for _, x := range d.works {
+		work(x.fn, x.n)
+	}
 	last := d.waitForLoad()
 	crash := d.crash
 	d.crash = func() { // the sessions run on until the server is gone

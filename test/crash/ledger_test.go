@@ -77,7 +77,7 @@ type ledger struct {
 }
 
 // totals are what the test tells at its end.
-type totals struct{ acked, shown, flags, expunged, moved, copied, relayed, bounced, held, dropped, late int }
+type totals struct{ acked, shown, flags, expunged, moved, copied, relayed, bounced, held, dropped, late, twice, named int }
 
 func newLedger() *ledger {
 	return &ledger{

@@ -33,7 +33,11 @@ func (d *driver) verify(whole bool) {
 	l := d.ledger
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.took(d.sink.Drain(), d.crashed)
+	twice := l.took(d.sink.Drain(), d.crashed)
+	if !d.power { // what is merely written may be lost with the power
+		l.checkNamed(twice, d.lives)
+	}
+	d.lives = nil
 	l.checkRelays(f)
 	l.checkPlaces(f)
 	l.checkCounts(f)

@@ -1,6 +1,7 @@
 package crash
 
 import (
+	"regexp"
 	"strings"
 	"time"
 
@@ -11,8 +12,8 @@ import (
 // grace is how long before a crash the sink may have taken what is sent again behind it: the 250 was on its way.
 const grace = 30 * time.Second
 
-// took writes down what the sink took: whole, what it was to get, and twice only over a crash.
-func (l *ledger) took(ts []harness.Taken, crashes []time.Time) {
+// took writes down what the sink took: whole, what it was to get, and twice only over a crash. It gives the ids of those.
+func (l *ledger) took(ts []harness.Taken, crashes []time.Time) (twice []string) {
 	for _, t := range ts {
 		id, err := check(t.Text)
 		if err != nil || len(t.To) != 1 || !strings.HasPrefix(t.To[0], "<"+id+"@") {
@@ -29,7 +30,34 @@ func (l *ledger) took(ts []harness.Taken, crashes []time.Time) {
 				l.wrong("%s was sent twice with no crash between, at %v and %v", id, before.At, t.At)
 			}
 		}
+		if len(r.taken) > 0 {
+			twice = append(twice, id)
+		}
 		r.taken = append(r.taken, t)
+	}
+	return twice
+}
+
+var namedRE = regexp.MustCompile(`it may arrive twice" queue=q-\S+ message=m-\S+ from=\S+ to=(c\d+)@`)
+
+// checkNamed looks whether all that was sent twice was named by a process that started in between, and by each once.
+func (l *ledger) checkNamed(twice []string, lives []func() string) {
+	named := map[string]bool{}
+	for _, log := range lives {
+		here := map[string]bool{}
+		for _, m := range namedRE.FindAllStringSubmatch(log(), -1) {
+			if here[m[1]] {
+				l.wrong("a start names %s twice", m[1])
+			}
+			here[m[1]], named[m[1]] = true, true
+			l.total.named++
+		}
+	}
+	for _, id := range twice {
+		l.total.twice++
+		if !named[id] {
+			l.wrong("%s was sent twice, and no log says so", id)
+		}
 	}
 }
 

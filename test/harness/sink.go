@@ -18,6 +18,7 @@ type Sink struct {
 	mu      sync.Mutex
 	replies map[string]string
 	rcpt    func(path string) string
+	end     func()
 	taken   []Taken
 	greeted int
 	tls     *tls.Config
@@ -87,6 +88,14 @@ func (s *Sink) SetRcpt(fn func(path string) string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.rcpt = fn
+}
+
+// SetEnd has fn called when the end of a message was read, before it is answered: a server may be killed there. It is
+// called concurrently.
+func (s *Sink) SetEnd(fn func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.end = fn
 }
 
 // Drain gives the messages it took and forgets them.
@@ -233,6 +242,12 @@ func (x *sinkSession) data() bool {
 			break
 		}
 		b.WriteString(strings.TrimPrefix(line, "."))
+	}
+	x.mu.Lock()
+	end := x.end
+	x.mu.Unlock()
+	if end != nil {
+		end()
 	}
 	if x.say(x.reply(".", "250 2.0.0 taken")) {
 		x.tx.Text, x.tx.At, x.tx.Connected = b.String(), time.Now(), x.began
