@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -57,7 +58,7 @@ func (w *world) inbox(t *testing.T, n int) (all []string) {
 }
 
 // TestExtensionsToPostfix: what Postfix offers is used, and what it does not is made up for: BINARYMIME by base64, DSN by
-// a report of ours, 8BITMIME by quoted-printable, SMTPUTF8 by 5.6.7 where it is needed.
+// a report of ours, 8BITMIME by quoted-printable, SMTPUTF8 by 5.6.7 where it is needed (RFC 6531 §3.1).
 func TestExtensionsToPostfix(t *testing.T) {
 	t.Parallel()
 	w := open(t)
@@ -90,6 +91,13 @@ func TestExtensionsToPostfix(t *testing.T) {
 	}
 	if !strings.Contains(shown, "BDAT ") || !strings.Contains(shown, "NOTIFY=SUCCESS") {
 		t.Errorf("no BDAT or no NOTIFY in\n%s", shown)
+	}
+	text := strings.Replace(letter("utf8"), "somebody@sink.test", "Dörte <dörte@foreign.test>", 1)
+	w.chunk(t, " SMTPUTF8 BODY=8BITMIME", text, "<dörte@foreign.test>")
+	if got := p.maildir(3); !slices.ContainsFunc(got, func(m string) bool {
+		return strings.Contains(m, "Delivered-To: dörte@foreign.test\n") && strings.Contains(m, "with UTF8SMTP") && strings.HasSuffix(m, strings.ReplaceAll(text, "\r\n", "\n"))
+	}) {
+		t.Errorf("none of %q is in UTF-8", got)
 	}
 
 	p = startPostfix(t, "127.0.0.2", w.port, "")
