@@ -46,6 +46,8 @@ func TestRouteRate(t *testing.T) {
 			}
 		}
 		pass(5 * time.Second)
+		f.world.mu.Lock()
+		defer f.world.mu.Unlock()
 		if n := len(f.items()); n != 0 || f.world.sent != 301 {
 			t.Errorf("%d items are left, %d messages were sent", n, f.world.sent)
 		}
@@ -73,6 +75,8 @@ func TestRouteSessions(t *testing.T) {
 			t.Errorf("after 5 s: %v", got)
 		}
 		pass(time.Minute)
+		f.world.mu.Lock()
+		defer f.world.mu.Unlock()
 		if most != 3 || len(f.items()) != 0 {
 			t.Errorf("%d sessions at once, %d items left", most, len(f.items()))
 		}

@@ -135,7 +135,7 @@ func (s *scheduler) finish(it *queue.Item, a attempt) {
 	m := s.m
 	ctx := context.WithoutCancel(s.work)
 	if len(a.results) == 0 {
-		s.handBack(it, it)
+		s.returned(it, nextOf(it))
 		return
 	}
 	d := m.decide(it, a.results, m.o.Clock())
@@ -187,7 +187,8 @@ func (s *scheduler) handBack(it, left *queue.Item) {
 	if left != nil {
 		next, _ = left.Due()
 	}
-	s.returned(it, next)
+	s.m.o.Queue.Recorded(it)
+	s.left(next)
 }
 
 // tell adds the events of an attempt to the journey.

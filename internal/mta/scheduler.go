@@ -63,20 +63,10 @@ func (s *scheduler) reserve(items []*queue.Item) []bool {
 	}
 	for i, it := range items {
 		if due, ok := it.Due(); ok && !due.After(now) && s.m.o.Queue.Leased() < window {
-			leased[i] = s.m.o.Queue.Lease(it, s.share(it))
+			leased[i] = s.m.o.Queue.Lease(it, window)
 		}
 	}
 	return leased
-}
-
-// share gives the window whose share an item's partition may have: a destination with little in work need not wait
-// for another that happens to lie in the same partition. Under the lock.
-func (s *scheduler) share(it *queue.Item) int {
-	window := s.m.o.Concurrency.Window
-	if d := s.dests[s.m.destKey(it)]; d == nil || len(d.ready)+d.busy < window/16 {
-		return window * queue.MaxShare
-	}
-	return window
 }
 
 // unreserve gives back what reserve leased.
@@ -108,6 +98,7 @@ func (s *scheduler) offer(items []*queue.Item, leased []bool) bool {
 		case due.After(now):
 			s.note(due)
 		default:
+			s.m.o.Queue.Left(it)
 			s.leftMore()
 		}
 	}
@@ -287,9 +278,15 @@ func (s *scheduler) sweep() {
 	}
 }
 
-// returned gives an item's lease back; next is when it is due again, zero when it is not.
+// returned gives the lease back of an item with which nothing was done; next is when it is due, zero when that is not
+// known.
 func (s *scheduler) returned(it *queue.Item, next time.Time) {
 	s.m.o.Queue.Return(it)
+	s.left(next)
+}
+
+// left is for when an item is out of the window; next is when it is due again, zero when it is not.
+func (s *scheduler) left(next time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !next.IsZero() {

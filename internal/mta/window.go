@@ -4,7 +4,7 @@ import "time"
 
 // Concurrency bounds what is done at once. The zero value is the default.
 type Concurrency struct {
-	Window  int // items in work or ready; 0 is 1,000
+	Window  int // items in work or ready; 0 is 5,000
 	Start   int // sessions to a destination of which nothing is known; 0 is 5
 	Most    int // sessions to one destination; 0 is 20
 	All     int // sessions altogether; 0 is 200
@@ -15,7 +15,7 @@ func (c Concurrency) withDefaults() Concurrency {
 	for _, f := range []struct {
 		v   *int
 		def int
-	}{{&c.Window, 1000}, {&c.Start, 5}, {&c.Most, 20}, {&c.All, 200}, {&c.Commits, 128}} {
+	}{{&c.Window, 5000}, {&c.Start, 5}, {&c.Most, 20}, {&c.All, 200}, {&c.Commits, 128}} {
 		if *f.v <= 0 {
 			*f.v = f.def
 		}

@@ -7,11 +7,12 @@
 //
 //	qi P Q                  what hardly ever changes: blob, prefix, sender, DSN options, the host an operator set
 //	qr P Q n                a recipient: address, NOTIFY, ORCPT, state, due, attempts, last reply
-//	qd P due Q              the item is due at this time (ms); absent when no recipient waits
+//	qd P due Q              the item is due at this time (ms); absent when no recipient waits. Its value is
+//	                        hash32(dest); rows of older programs have none
 //	qk P hash32(dest) Q     the item by its destination, for Kick
 //	qe day Q n              how a recipient's part ended, kept for 7 days; P is in the value
 //
-// Each value begins with a format octet. P and Q together, 70 bits, are the id that people see: q- and 14
+// Each other value begins with a format octet. P and Q together, 70 bits, are the id that people see: q- and 14
 // characters of base32hex.
 //
 // Invariants, held by every transaction and verified by Check:

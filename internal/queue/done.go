@@ -124,13 +124,13 @@ func (q *Queue) moveDue(tx kv.Tx, it *Item, was time.Time, waited bool) {
 		tx.Delete(it.ID.dueKey(was))
 	}
 	if waits {
-		q.setDue(tx, it.ID, now)
+		q.setDue(tx, it, now)
 	}
 }
 
-func (q *Queue) setDue(tx kv.Tx, id ID, due time.Time) {
-	q.lowerFloor(id.Partition, due)
-	tx.Set(id.dueKey(due), nil)
+func (q *Queue) setDue(tx kv.Tx, it *Item, due time.Time) {
+	q.lowerFloor(it.ID.Partition, due)
+	tx.Set(it.ID.dueKey(due), destinationValue(it.Destination))
 }
 
 // end removes an item and keeps how it ended. outs tells which recipients an operator dropped.

@@ -53,11 +53,14 @@ func (q *Queue) Take(ctx context.Context, destination string, behind ID) (items 
 		if err != nil {
 			return nil, busy, mail.Wrap("queue.take", err)
 		}
-		var taken []ID
+		var taken []candidate
+		var ids []ID
 		q.mu.Lock()
 		for _, it := range found {
-			if q.lease(it.ID) {
-				taken = append(taken, it.ID)
+			due, _ := it.Due()
+			c := candidate{due: millis(due), id: it.ID, dest: kv.Hash32(it.Destination)}
+			if q.lease(c.id, c.dest) {
+				taken, ids = append(taken, c), append(ids, c.id)
 			}
 		}
 		q.mu.Unlock()
@@ -65,7 +68,7 @@ func (q *Queue) Take(ctx context.Context, destination string, behind ID) (items 
 		if len(taken) == 0 {
 			continue
 		}
-		items, err := q.fetch(ctx, taken) // again: they may have changed before they were leased
+		items, err := q.fetch(ctx, ids) // again: they may have changed before they were leased
 		if err != nil {
 			items = nil
 		}

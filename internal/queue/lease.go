@@ -1,10 +1,8 @@
 package queue
 
 import (
-	"cmp"
 	"context"
 	"slices"
-	"time"
 
 	"postel/internal/bus"
 	"postel/internal/kv"
@@ -14,13 +12,10 @@ import (
 // work says that a worker of this process has an item.
 type work struct {
 	partition uint16
+	dest      uint32      // the hash of its destination
 	stale     bool        // an operator changed the item since it was read
 	under     lease.Lease // the partition's, when it was taken
 }
-
-// MaxShare is how much of the room one partition may hold at once, as a divisor: a destination with a long backlog
-// leaves room for others.
-const MaxShare = 4
 
 // Wake is signalled after something became due by other means than its time: an operator or Kick.
 func (q *Queue) Wake() <-chan struct{} { return q.wake }
@@ -59,50 +54,73 @@ func (q *Queue) rouse() {
 }
 
 // Lease takes an item for the caller, who has just committed it or read it, unless it is taken. room is the size of
-// the caller's window, of which one partition gets its share only.
+// the caller's window, of which one destination gets its share only.
 func (q *Queue) Lease(it *Item, room int) bool {
+	dest := kv.Hash32(it.Destination)
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if q.load[it.ID.Partition] >= share(room) {
-		return false
-	}
-	return q.lease(it.ID)
+	return q.inWork(dest) < q.share(dest, room) && q.lease(it.ID, dest)
 }
 
-func share(room int) int { return max(room/MaxShare, 1) }
-
 // lease takes an item. Under the lock.
-func (q *Queue) lease(id ID) bool {
+func (q *Queue) lease(id ID, dest uint32) bool {
 	if q.leases[id.Number] != nil || !q.owns(id.Partition) {
 		return false
 	}
-	w := &work{partition: id.Partition}
+	w := &work{partition: id.Partition, dest: dest}
 	if q.parts != nil {
 		w.under = q.parts.held[id.Partition]
 	}
 	q.leases[id.Number] = w
 	q.load[id.Partition]++
+	h := q.busy[dest]
+	if h == nil {
+		h = &held{most: firstShare}
+		q.busy[dest] = h
+	}
+	h.items++
 	return true
 }
 
-// Return gives a lease back, after Done or instead of it. An item that an operator changed meanwhile may have become due
-// while nobody could lease it: Wake is signalled once more.
+// Left says that an item was committed that is due and that nobody here has leased, so that the next search finds it.
+func (q *Queue) Left(it *Item) {
+	if due, waits := it.Due(); waits {
+		q.lowerFloor(it.ID.Partition, due)
+	}
+}
+
+// Return gives a lease back instead of Done: the item is found again as it is.
 func (q *Queue) Return(it *Item) {
+	q.Left(it)
+	q.giveBack(it, false)
+}
+
+// Recorded gives a lease back after Done. An item that an operator changed meanwhile may have become due while nobody
+// could lease it, and a destination that was behind may go on: Wake is signalled once more.
+func (q *Queue) Recorded(it *Item) { q.giveBack(it, true) }
+
+func (q *Queue) giveBack(it *Item, moved bool) {
 	q.mu.Lock()
 	l := q.leases[it.ID.Number]
-	stale := l != nil && l.stale
-	q.drop(it.ID)
+	again := l != nil && l.stale
+	if q.drop(it.ID, moved); l != nil {
+		again = again || q.drained(l.partition, l.dest)
+	}
 	q.mu.Unlock()
-	if stale {
+	if again {
 		q.rouse()
 	}
 }
 
-func (q *Queue) drop(id ID) {
-	if l := q.leases[id.Number]; l != nil {
-		q.load[l.partition]--
-		delete(q.leases, id.Number)
+// drop ends a lease. Under the lock.
+func (q *Queue) drop(id ID, moved bool) {
+	l := q.leases[id.Number]
+	if l == nil {
+		return
 	}
+	q.load[l.partition]--
+	q.left(l.partition, l.dest, moved)
+	delete(q.leases, id.Number)
 }
 
 // Leased gives the number of items that are being worked on.
@@ -141,157 +159,4 @@ func (q *Queue) stale(ids ...ID) {
 			l.stale = true
 		}
 	}
-}
-
-// candidate is a row of qd.
-type candidate struct {
-	due uint64
-	id  ID
-}
-
-// Due leases and gives items that are due, those waiting longest, at most n, and among them the urgent ones first; no partition gets more than its
-// share of room, the size of the caller's window, at once.
-func (q *Queue) Due(ctx context.Context, now time.Time, n, room int) ([]*Item, error) {
-	found, err := q.candidates(ctx, millis(now), n, share(room))
-	if err != nil || len(found) == 0 {
-		return nil, err
-	}
-	slices.SortFunc(found, func(a, b candidate) int {
-		return cmp.Or(cmp.Compare(a.due, b.due), cmp.Compare(a.id.Number, b.id.Number))
-	})
-	ids := q.leaseSome(found[:min(n, len(found))])
-	items, err := q.fetch(ctx, ids)
-	if err != nil {
-		items = nil
-	}
-	items = slices.DeleteFunc(items, func(it *Item) bool {
-		due, ok := it.Due()
-		return !ok || due.After(now) // changed since it was found
-	})
-	q.keepOnly(ids, items)
-	slices.SortStableFunc(items, func(a, b *Item) int { return cmp.Compare(b.Priority, a.Priority) })
-	return items, err
-}
-
-func (q *Queue) leaseSome(found []candidate) []ID {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	var ids []ID
-	for _, c := range found {
-		if q.lease(c.id) {
-			ids = append(ids, c.id)
-		}
-	}
-	return ids
-}
-
-// keepOnly gives back the leases of ids that are not among items.
-func (q *Queue) keepOnly(ids []ID, items []*Item) {
-	if len(ids) == len(items) {
-		return
-	}
-	have := make(map[uint64]bool, len(items))
-	for _, it := range items {
-		have[it.ID.Number] = true
-	}
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	for _, id := range ids {
-		if !have[id.Number] {
-			q.drop(id)
-		}
-	}
-}
-
-// candidates gives rows of qd due by now that are not leased, n a partition at most and share together with what
-// the partition has leased. The rows are read without the items' locks, so they are hints: fetch decides.
-func (q *Queue) candidates(ctx context.Context, now uint64, n, share int) ([]candidate, error) {
-	var found []candidate
-	err := q.kv.View(ctx, nil, func(r kv.Reader) error {
-		found = found[:0]
-		for p := range uint16(partitions) {
-			room := min(n, q.roomOf(p, share))
-			if room <= 0 {
-				continue
-			}
-			part, err := q.search(r, p, now, room)
-			if err != nil {
-				return err
-			}
-			found = append(found, part...)
-		}
-		return nil
-	})
-	return found, err
-}
-
-// roomOf gives how many more items of a partition may be leased.
-func (q *Queue) roomOf(p uint16, share int) int {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if !q.owns(p) {
-		return 0
-	}
-	return share - q.load[p]
-}
-
-func (q *Queue) isLeased(id ID) bool {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return q.leases[id.Number] != nil
-}
-
-// search gives at most n rows of one partition that are due by until and not leased.
-func (q *Queue) search(r kv.Reader, p uint16, until uint64, n int) ([]candidate, error) {
-	floor := q.floorOf(p)
-	from := kv.K(kv.QueueDue).U16(p)
-	to := from.End()
-	if until < 1<<62 {
-		to = kv.K(kv.QueueDue).U16(p).U64(until + 1)
-	}
-	if floor > 0 {
-		from = from.U64(floor)
-	}
-	var found []candidate
-	least := until
-	for row, err := range r.Scan(from, to, kv.ScanOptions{KeysOnly: true}) {
-		if err != nil {
-			return nil, err
-		}
-		c, ok := parseDue(row.Key)
-		if !ok {
-			continue
-		}
-		least = min(least, c.due)
-		if q.isLeased(c.id) {
-			continue
-		}
-		if found = append(found, c); len(found) == n {
-			break
-		}
-	}
-	q.raiseFloor(p, floor, least)
-	return found, nil
-}
-
-// Next gives the time at which the next item that nobody works on is due; false when there is none.
-func (q *Queue) Next(ctx context.Context) (due time.Time, ok bool, err error) {
-	var least uint64
-	err = q.kv.View(ctx, nil, func(r kv.Reader) error {
-		ok = false
-		for p := range uint16(partitions) {
-			if q.roomOf(p, 1<<30) <= 0 {
-				continue
-			}
-			found, err := q.search(r, p, 1<<63, 1)
-			if err != nil {
-				return err
-			}
-			if len(found) == 1 && (!ok || found[0].due < least) {
-				least, ok = found[0].due, true
-			}
-		}
-		return nil
-	})
-	return time.UnixMilli(int64(least & (1<<62 - 1))), ok, err
 }

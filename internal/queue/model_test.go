@@ -72,7 +72,7 @@ func (m *model) step(t *testing.T) {
 		outs := m.outcomes(x)
 		left, err := m.f.Done(ctx, x.leased, outs)
 		fail(err)
-		m.f.Return(x.leased)
+		m.f.Recorded(x.leased)
 		x.leased = nil
 		if x.ended() != (left == nil) {
 			t.Fatal("ended?", x.states, left)
@@ -91,6 +91,10 @@ func (m *model) step(t *testing.T) {
 			x.each(Held, func(i int) { x.states[i], x.due[i] = Waiting, m.f.clock() })
 		}
 	case 9:
+		if _, x := m.pick(func(x *modelItem) bool { return x.leased != nil }); x != nil && m.rng.IntN(2) == 0 {
+			m.f.Return(x.leased) // nothing was done
+			x.leased = nil
+		}
 		m.f.pass(time.Duration(m.rng.IntN(60)) * time.Second)
 		if id, x := m.pick(func(x *modelItem) bool { return x.leased == nil }); x != nil && m.rng.IntN(3) == 0 {
 			_, err := m.f.Drop(ctx, id)

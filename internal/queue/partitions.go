@@ -177,7 +177,7 @@ func (q *Queue) take(taken []lease.Lease) {
 	for p := range uint16(partitions) {
 		i := slices.IndexFunc(taken, func(l lease.Lease) bool { return l.Name == partitionName(p) })
 		if i >= 0 {
-			q.parts.held[p], q.parts.draining[p], q.floor[p] = taken[i], false, 0
+			q.parts.held[p], q.parts.draining[p], q.floor[p], q.behind[p] = taken[i], false, 0, nil
 		}
 	}
 }

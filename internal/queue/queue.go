@@ -43,9 +43,11 @@ type Queue struct {
 	wake  chan struct{}
 
 	mu     sync.Mutex
-	last   uint64             // the newest number given
-	leases map[uint64]*work   // by number
-	load   [partitions]int    // leases a partition
+	last   uint64           // the newest number given
+	leases map[uint64]*work // by number
+	load   [partitions]int  // leases a partition
+	busy   map[uint32]*held // by the hash of the destination
+	behind [partitions]map[uint32]backlog
 	floor  [partitions]uint64 // see floor.go
 	whole  time.Time          // of the last search of everything
 	follow func(Deed, *Item)
@@ -63,7 +65,7 @@ func New(o Options) *Queue {
 	}
 	q := &Queue{
 		kv: o.KV, blobs: o.Blobs, bus: o.Bus, clock: o.Clock, keep: o.Keep, wake: make(chan struct{}, 1),
-		leases: map[uint64]*work{},
+		leases: map[uint64]*work{}, busy: map[uint32]*held{},
 	}
 	if o.Node != nil {
 		q.parts = &partitionSet{node: o.Node}
@@ -103,7 +105,7 @@ func (q *Queue) Add(tx kv.Tx, it *Item, link func(tx kv.Tx, o blob.Owner)) error
 		tx.Set(it.ID.rcptKey(n), it.Recipients[n].encode())
 	}
 	if due, ok := it.Due(); ok {
-		q.setDue(tx, it.ID, due)
+		q.setDue(tx, it, due)
 	}
 	tx.Set(it.ID.domainKey(it.Destination), nil)
 	return nil

@@ -216,7 +216,7 @@ func (m *mender) run(named mail.ID) error {
 		m.tx.Set(it.ID.rcptKey(n), it.Recipients[n].encode())
 	}
 	if due, ok := it.Due(); ok {
-		m.q.setDue(m.tx, it.ID, due)
+		m.q.setDue(m.tx, it, due)
 	}
 	m.tx.Set(it.ID.domainKey(it.Destination), nil)
 	if there, err := exists(m.tx, kv.K(kv.Blobs).ID(it.Blob)); err == nil && there {
