@@ -18,6 +18,7 @@ type destination struct {
 	busy   int       // workers with an item
 	win    window
 	lane   *lane       // the route that it shares with others; nil when that has no bounds
+	waits  bool        // it is in a line
 	reason mail.Result // why it is dead
 }
 
@@ -77,11 +78,11 @@ func (s *scheduler) start(d *destination) {
 		switch {
 		case n > 0:
 		case s.workers >= s.m.o.Concurrency.All:
-			s.starved = true
+			s.line.add(d)
 			s.dismissIdle(nil)
 			return
 		case d.lane.full():
-			d.lane.starved = true
+			d.lane.line.add(d)
 			s.dismissIdle(d.lane)
 			return
 		}
@@ -91,9 +92,7 @@ func (s *scheduler) start(d *destination) {
 		d.busy++
 		it := d.pop()
 		if n > 0 {
-			w := d.idle[n-1]
-			d.idle = d.idle[:n-1]
-			w.items <- it
+			s.rouse(d, n-1).items <- it
 			continue
 		}
 		w := &worker{s: s, d: d, items: make(chan *queue.Item, 1), began: s.m.o.Clock()}
@@ -121,9 +120,9 @@ func (s *scheduler) givesWay(w *worker) bool {
 	l := w.d.lane
 	all := 0
 	switch {
-	case s.starved:
+	case !s.line.empty():
 		all = s.m.o.Concurrency.All
-	case l != nil && l.starved:
+	case l.starved():
 		all = l.limits.Sessions
 	default:
 		return false
@@ -142,12 +141,35 @@ func (d *destination) pop() *queue.Item {
 // dismissIdle ends a waiting worker of any destination, or of any in a lane, so that another can begin when it has left.
 // Under the lock.
 func (s *scheduler) dismissIdle(l *lane) {
+	if s.idle == 0 || l != nil && l.idle == 0 {
+		return
+	}
 	for _, d := range s.dests {
 		if n := len(d.idle); n > 0 && (l == nil || d.lane == l) {
-			close(d.idle[n-1].items)
-			d.idle = d.idle[:n-1]
+			close(s.rouse(d, n-1).items)
 			return
 		}
+	}
+}
+
+// rest has a worker wait for an item. Under the lock.
+func (s *scheduler) rest(w *worker) {
+	w.d.idle = append(w.d.idle, w)
+	s.countIdle(w.d, 1)
+}
+
+// rouse takes the waiting worker i of a destination out. Under the lock.
+func (s *scheduler) rouse(d *destination, i int) *worker {
+	w := d.idle[i]
+	d.idle = slices.Delete(d.idle, i, i+1)
+	s.countIdle(d, -1)
+	return w
+}
+
+func (s *scheduler) countIdle(d *destination, n int) {
+	s.idle += n
+	if d.lane != nil {
+		d.lane.idle += n
 	}
 }
 
@@ -162,11 +184,11 @@ func (w *worker) next() *queue.Item {
 		return it
 	}
 	d.busy--
-	if w.link == nil || len(d.ready) > 0 && !room || s.stopping || s.starved || d.lane != nil && d.lane.starved {
+	if w.link == nil || len(d.ready) > 0 && !room || s.stopping || !s.line.empty() || d.lane.starved() {
 		s.mu.Unlock()
 		return nil
 	}
-	d.idle = append(d.idle, w)
+	s.rest(w)
 	s.mu.Unlock()
 	return w.wait()
 }
@@ -183,11 +205,9 @@ func (w *worker) wait() *queue.Item {
 	s, d := w.s, w.d
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for i := range d.idle {
-		if d.idle[i] == w {
-			d.idle = append(d.idle[:i], d.idle[i+1:]...)
-			return nil
-		}
+	if i := slices.Index(d.idle, w); i >= 0 {
+		s.rouse(d, i)
+		return nil
 	}
 	return <-w.items // taken out in the same moment: the item is there, or the channel closed
 }
@@ -198,22 +218,8 @@ func (s *scheduler) leave(d *destination) {
 	defer s.mu.Unlock()
 	s.workers--
 	d.lane.count(-1)
-	switch {
-	case s.starved:
-		s.starved = false
-		for _, o := range s.dests {
-			s.start(o)
-		}
-	case d.lane != nil && d.lane.starved:
-		d.lane.starved = false
-		for _, o := range s.dests {
-			if o.lane == d.lane {
-				s.start(o)
-			}
-		}
-	default:
-		s.start(d)
-	}
+	s.serveLines(d.lane)
+	s.start(d) // behind those who waited longer
 	s.forget(d)
 }
 

@@ -14,7 +14,8 @@ type lane struct {
 	limits   *route.Limits
 	sessions int       // workers
 	next     time.Time // when the next message may go, as the rate wants it
-	starved  bool      // a destination waits for one of its sessions to end
+	idle     int       // of them, those that wait for an item
+	line     line      // destinations that wait for one of its sessions to end
 }
 
 // resumeEvery is how often at most destinations are looked at that wait for their time; a lane saves up for a second, so
@@ -67,6 +68,9 @@ func (l *lane) concurrency(c Concurrency) Concurrency {
 func (l *lane) full() bool {
 	return l != nil && l.limits.Sessions > 0 && l.sessions >= l.limits.Sessions
 }
+
+// starved tells whether a destination waits for one of its sessions to end.
+func (l *lane) starved() bool { return l != nil && !l.line.empty() }
 
 // count counts workers.
 func (l *lane) count(n int) {

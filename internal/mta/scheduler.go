@@ -32,7 +32,8 @@ type scheduler struct {
 	resume   *time.Timer // starts what waits for its time
 	resumes  time.Time   // when; zero: not
 	workers  int
-	starved  bool // items wait for a worker that All does not allow
+	idle     int  // of them, those that wait for an item
+	line     line // destinations that wait for a worker that All does not allow
 	started  bool
 	stopping bool
 	more     bool      // due items were left in the queue for lack of room
@@ -318,9 +319,8 @@ func (s *scheduler) stop() {
 			s.m.o.Queue.Return(it)
 		}
 		d.ready = nil
-		for _, w := range d.idle {
-			close(w.items)
+		for len(d.idle) > 0 {
+			close(s.rouse(d, len(d.idle)-1).items)
 		}
-		d.idle = nil
 	}
 }
