@@ -84,18 +84,24 @@ deliver() {
 	done
 	lg deliver smtp-send -label "$NAME$1-kept" -per-conn 0 -cg "$CGS" -addr $SMTP -to $2 ${FROM:+-from $FROM} -n $N -c 50 $OPTS $LOGIN -count "$3"
 }
+# Taken and sent on to Postfix's smtp-sink; 50 domains.
 row_relay() {
 	reset; up
 	for c in 1 10 50; do
 		n=$N; [ $c = 1 ] && n=$((N / 4))
-		lg relay relay -label "$NAME" -cg "$CGS" -addr ${RELAY:-$SMTP} -to "$RELAY_TO" -users 50 -n $n -c $c $OPTS $RELAY_OPTS
+		lg relay relay -smtp-sink -label "$NAME" -cg "$CGS" -addr ${RELAY:-$SMTP} -to "$RELAY_TO" -users 50 -n $n -c $c $OPTS $RELAY_OPTS
 	done
 	down
 }
+# The sink listens and greets nobody before all is in the queue. To a thousand domains both look for each one's MX.
 row_drain() {
-	reset; up
-	lg relay relay -gate -label "$NAME-drain" -cg "$CGS" -addr ${RELAY:-$SMTP} -to "$RELAY_TO" -users 50 -n $DRAIN -c 50 $OPTS $RELAY_OPTS
-	down
+	for d in ${DOMAINS:-1 1000}; do
+		export MX=$((d > 1))
+		reset; up
+		lg relay relay -gate -smtp-sink -label "$NAME-drain-$d" -cg "$CGS" -addr ${RELAY:-$SMTP} -to "$RELAY_TO" -users $d -n $DRAIN -c 50 $OPTS $RELAY_OPTS
+		down
+	done
+	unset MX
 }
 row_imap() {
 	I="-addr $IMAP -cg $CGS $OPTS $LOGIN"

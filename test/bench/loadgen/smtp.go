@@ -20,7 +20,7 @@ import (
 
 func init() {
 	register("smtp-send", "send -n messages over -c sessions; optionally wait for delivery (-count)", smtpSend)
-	register("relay", "send -n messages and receive them again on an own null sink (-sink)", relayCmd)
+	register("relay", "send -n messages and receive them again on a null sink (-sink): an own one, or Postfix's smtp-sink (-smtp-sink)", relayCmd)
 	register("smtp-sink", "null SMTP sink on -addr until -n messages or -timeout", sinkCmd)
 	register("dns", "tiny DNS server on -addr (UDP and TCP): every name has MX localhost. and A 127.0.0.1", dnsCmd)
 }
@@ -518,65 +518,6 @@ func sinkCmd(args []string) {
 		"label": o.label, "cmd": "smtp-sink", "messages": k.got.Load(), "conns": k.conns.Load(),
 		"wall_s": round(time.Since(t0).Seconds(), 3),
 	})
-}
-
-func relayCmd(args []string) {
-	j := &smtpJob{opts: newOpts("relay")}
-	j.flags()
-	listen := j.fs.String("sink", "127.0.0.1:2626", "address of the own sink, to which the server relays")
-	gate := j.fs.Bool("gate", false, "hold the sink's greeting until all messages are accepted, then measure the drain of the queue")
-	wait := j.fs.Duration("delivery-timeout", 20*time.Second, "give up after this long without progress")
-	kick := j.fs.String("kick", "", "shell command to run when the gate opens (queue flush)")
-	j.parse(args)
-	checkLoopback(*listen)
-	ln, err := net.Listen("tcp", *listen)
-	if err != nil {
-		fatal("%v", err)
-	}
-	k := &sink{want: int64(j.n), full: make(chan struct{})}
-	if *gate {
-		k.gate = make(chan struct{})
-	}
-	go k.serve(ln)
-	res := map[string]any{"label": j.label, "cmd": "relay", "n": j.n, "c": j.c, "size": j.size, "per_conn": j.perConn, "gate": *gate, "driver": j.driver}
-	j.prepare()
-	m := startMeter(j.cg)
-	r := j.run()
-	r.fill(res)
-	open := time.Now()
-	if *gate {
-		close(k.gate)
-		if *kick != "" {
-			exec.Command("sh", "-c", *kick).Run()
-		}
-	}
-	lastN, lastT := int64(-1), time.Now()
-poll:
-	for {
-		select {
-		case <-k.full:
-			break poll
-		case <-time.After(50 * time.Millisecond):
-		}
-		if n := k.got.Load(); n != lastN {
-			lastN, lastT = n, time.Now()
-		} else if time.Since(lastT) > *wait {
-			break
-		}
-		if r.failed > 0 && k.got.Load() >= int64(r.accepted) {
-			break
-		}
-	}
-	got, last := k.got.Load(), time.Unix(0, k.last.Load())
-	res["relayed"] = got
-	if got > 0 {
-		res["relayed_per_s"] = round(float64(got)/last.Sub(m.t0).Seconds(), 1)
-		if *gate {
-			res["drain_per_s"] = round(float64(got)/last.Sub(open).Seconds(), 1)
-		}
-	}
-	res["sink_conns"] = k.conns.Load()
-	emit(m.done(res, r.accepted))
 }
 
 // dnsCmd answers every question so that a server which insists on DNS finds

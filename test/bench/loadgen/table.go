@@ -39,8 +39,13 @@ func figures() (out []figure) {
 	for _, c := range []int{1, 10, 50} {
 		out = append(out, figure{fmt.Sprintf("relay, %d sessions: relayed/s", c), "relay", "", c, "", "relayed_per_s", false})
 	}
-	out = append(out, figure{"relay, 50 sessions: server CPU s per 1,000", "relay", "", 50, "", "server_cpu_s_per_1000", true},
-		figure{"queue drain: relayed/s from the opening of the sink", "relay", "-drain", 0, "", "drain_per_s", false})
+	out = append(out, figure{"relay, 50 sessions: server CPU s per 1,000", "relay", "", 50, "", "server_cpu_s_per_1000", true})
+	for _, d := range []struct{ variant, text string }{{"-drain-1", "1 destination"}, {"-drain-1000", "1,000 destinations"}} {
+		what := "drain of a queue to " + d.text + ": "
+		out = append(out, figure{what + "relayed/s from the opening of the sink", "relay", d.variant, 0, "", "drain_per_s", false},
+			figure{what + "connections", "relay", d.variant, 0, "", "sink_conns", true},
+			figure{what + "peak anonymous MB, filling it included", "relay", d.variant, 0, "", "server_peak_anon_mb", true})
+	}
 	for _, f := range []struct{ variant, text string }{
 		{"-first", "flags, envelope, structure of all, after a restart"},
 		{"-warm", "the same, warm, a new connection each"},

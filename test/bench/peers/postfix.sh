@@ -2,9 +2,9 @@
 # Postfix on loopback. usage: postfix.sh setup|start|stop|reset
 # DELIVER=virtual (maildir, default) | lmtp (to Dovecot) | discard
 # SMTP 127.0.0.1:2525; mail for user0 to user$((ACCOUNTS-1)) of bench.example is local, all else is relayed
-# to RELAY_PORT (2626). Stock settings but for the limits named "tuned".
+# to RELAY_PORT (2626), with MX=1 by the MX that "loadgen dns" on 127.0.0.54:53 tells. Stock settings but for the limits named "tuned".
 . "$(dirname "$0")/common.sh"
-: "${PROCS:=250}" "${DELIVER:=virtual}" "${RELAY_PORT:=2626}" "${LMTP_PORT:=2424}" "${PORT:=2525}" "${ACCOUNTS:=2}"
+: "${MX:=0}" "${PROCS:=250}" "${DELIVER:=virtual}" "${RELAY_PORT:=2626}" "${LMTP_PORT:=2424}" "${PORT:=2525}" "${ACCOUNTS:=2}"
 C=$DIR/etc
 setup() {
 	mkdir -p "$C" "$DIR/spool" "$DIR/data" "$DIR/vmail"
@@ -14,6 +14,13 @@ setup() {
 	lmtp) vt="lmtp:inet:127.0.0.1:$LMTP_PORT" ;;
 	*) vt=$DELIVER ;;
 	esac
+	if [ "$MX" = 1 ]; then
+		way="smtp_tcp_port = $RELAY_PORT"
+	else
+		way="relayhost = [127.0.0.1]:$RELAY_PORT
+smtp_dns_support_level = disabled"
+	fi
+	echo "nameserver 127.0.0.54" >"$C/resolv.conf"
 	seq 0 $((ACCOUNTS - 1)) | sed 's,.*,user&@bench.example user&/Maildir/,' >"$C/vmailbox"
 	openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost \
 		-keyout "$C/key.pem" -out "$C/cert.pem" 2>/dev/null
@@ -43,8 +50,7 @@ virtual_uid_maps = static:$BUID
 virtual_gid_maps = static:$BGID
 virtual_mailbox_limit = 0
 virtual_transport = $vt
-relayhost = [127.0.0.1]:$RELAY_PORT
-smtp_dns_support_level = disabled
+$way
 smtputf8_enable = yes
 message_size_limit = 100000000
 # tuned: do not slow the intake down in favour of delivery, and allow 250 clients
@@ -84,7 +90,11 @@ EOF
 }
 case ${1:-} in
 setup) setup ;;
-start) stop_cg; setup; "$LOADGEN" cg-exec -cg "$CG" -- postfix -c "$C" start >>"$DIR/stdout.log" 2>&1 ;;
+start)
+	stop_cg; setup
+	[ "$MX" = 1 ] && own='mount --bind "$0/resolv.conf" /etc/resolv.conf && ' || own=
+	"$LOADGEN" cg-exec -cg "$CG" -- unshare -m sh -c "${own}exec postfix -c \"\$0\" start" "$C" >>"$DIR/stdout.log" 2>&1
+	;;
 stop) postfix -c "$C" stop >>"$DIR/stdout.log" 2>&1 || true; stop_cg ;;
 reset) rm -rf "$DIR/vmail" "$DIR/mail.log"; setup; postsuper -c "$C" -d ALL 2>/dev/null || true ;;
 *) echo "usage: $0 setup|start|stop|reset" >&2; exit 2 ;;
