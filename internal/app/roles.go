@@ -35,6 +35,11 @@ func (n *node) build(ctx context.Context) error {
 	if n.catcher != 0 {
 		dir = catcher.Directory{Directory: n.directory, Catcher: n.catcher}
 	}
+	forwarder, err := n.forwarder()
+	if err != nil {
+		return err
+	}
+	dir = n.returns(dir, forwarder)
 	router, err := n.router()
 	if err != nil {
 		return err
@@ -43,7 +48,7 @@ func (n *node) build(ctx context.Context) error {
 	n.openSending()
 	n.mta = mta.New(mta.Options{
 		Hostname: c.Hostname, KV: n.kv, Store: n.store, Blobs: n.blobs, Queue: n.queue, Sending: n.sending, Directory: dir,
-		MaxHeader: int(c.Limits.Header), Router: router, TLSPolicy: n.tlsPolicy(), OnDemand: n.onDemand, Suppress: n.directory, Bus: n.bus, Glass: n.glass, Journey: n.journey, IDs: n.ids, Clock: n.clock, Log: n.Log, Attempted: n.countAttempts(),
+		MaxHeader: int(c.Limits.Header), Router: router, TLSPolicy: n.tlsPolicy(), OnDemand: n.onDemand, Forward: n.forward(forwarder), Suppress: n.directory, Bus: n.bus, Glass: n.glass, Journey: n.journey, IDs: n.ids, Clock: n.clock, Log: n.Log, Attempted: n.countAttempts(),
 		Schedule:    mta.Schedule{First: c.Queue.First, Max: c.Queue.Max, GiveUp: c.Queue.Lifetime, GiveUpNull: c.Queue.NullLifetime, Warn: c.Queue.Warn, OnlyAsked: c.Queue.Warn == 0},
 		Languages:   c.Languages,
 		Concurrency: mta.Concurrency{Most: c.Queue.Concurrency, All: c.Queue.Active},

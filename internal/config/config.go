@@ -37,6 +37,7 @@ type Config struct {
 	Submission  Submission
 	TLSReports  TLSReports
 	Languages   []string // of reports
+	SRS         SRS
 	Domains     []Domain
 	Routes      []Route
 	Fetches     []Fetch
@@ -107,6 +108,15 @@ type Limits struct {
 	IdleIMAP         time.Duration
 	Connections      int // of one listener
 	MailboxesPerUser int
+}
+
+// SRS says how the senders of forwarded mail are rewritten.
+type SRS struct {
+	Forwards   string      // "on" or "off"
+	Domain     mail.Domain // of their addresses; "": that of the alias
+	SecretFile string      // "": a secret of the directory
+	Days       int         // for which they lead back
+	HashLength int         // characters
 }
 
 // Submission is what is particular to mail of our own users.

@@ -104,6 +104,7 @@ func settings(c *Config) []setting {
 		duration("limits.idle_imap", "30m", "idle IMAP sessions end after this (RFC 3501 §5.4)", &l.IdleIMAP),
 	}
 	s = append(s, tlsReports(&c.TLSReports)...)
+	s = append(s, srsSettings(&c.SRS)...)
 	for _, name := range startTLSListeners() {
 		s = append(s, startTLS(c, name))
 	}
@@ -111,6 +112,17 @@ func settings(c *Config) []setting {
 		s = append(s, listener(c, name))
 	}
 	return s
+}
+
+func srsSettings(c *SRS) []setting {
+	return []setting{
+		text("srs.forwards", "on", "on: mail of strangers that an alias leads elsewhere goes out under a sender of ours (SRS), so that it passes SPF there; off: under theirs. What comes back finds its way in both cases",
+			oneOf(&c.Forwards, "on", "off"), get(&c.Forwards)),
+		text("srs.domain", "", "the domain of those senders, whose MX must be this server; else that of the alias", domain(&c.Domain), func() string { return string(c.Domain) }),
+		text("srs.secret_file", "", "a file with the secrets that protect those senders, one a line: the first is used, all are known, so that it can be changed; else a secret in the data directory", path(&c.SecretFile), get(&c.SecretFile)),
+		number("srs.days", "21", "how long such a sender can be written to", &c.Days, 1, 500),
+		number("srs.hash_length", "6", "characters that prove such a sender to be ours; 4 where addresses that PostSRSd made with the same secret shall stay good", &c.HashLength, 4, 27),
+	}
 }
 
 // startTLSListeners are those that begin in clear and take mail.

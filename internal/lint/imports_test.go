@@ -14,7 +14,7 @@ var levels = []struct {
 	packages []string
 }{
 	{"nouns", []string{"mail", "vfs", "observe", "space", "rate"}},
-	{"formats", []string{"message", "dsn", "proto/smtp", "proto/imap", "proto/pop3", "proto/proxy", "proto/sasl"}},
+	{"formats", []string{"message", "dsn", "srs", "proto/smtp", "proto/imap", "proto/pop3", "proto/proxy", "proto/sasl"}},
 	{"network", []string{"dns", "dns/dnstest", "route", "tlspolicy", "tlspolicy/certs", "tlspolicy/dane", "tlspolicy/mtasts", "tlspolicy/tlsrpt", "oauth"}},
 	{"storage", []string{
 		"kv", "kv/pebble", "kv/postgres", "kv/kvtest", "kv/pgtest", "blob", "blob/file", "blob/s3", "blob/blobtest", "blob/s3test",
@@ -46,6 +46,7 @@ var allowed = map[string]row{
 
 	"message":     {ours: "mail", foreign: "golang.org/x/text"},
 	"dsn":         {ours: "mail message"},
+	"srs":         {ours: "mail"},
 	"proto/sasl":  {ours: "mail", foreign: "github.com/xdg-go/scram golang.org/x/text"},
 	"proto/smtp":  {ours: "mail observe proto/sasl"},
 	"proto/imap":  {ours: "mail observe message"},

@@ -13,6 +13,10 @@ const (
 	MaxPath   = 256
 )
 
+// maxForwarded is the most of a local part that a forwarder made (SRS0…, SRS1…): it holds the sender's address, so that
+// it may be longer than 64 octets, as RFC 5321 §4.5.3.1 lets it be.
+const maxForwarded = 200
+
 // Address is a mailbox address (RFC 5321 §4.1.2 Mailbox). The zero value is the null path, or the bare
 // Postmaster when only Domain is empty.
 type Address struct {
@@ -105,7 +109,11 @@ func cutLocal(s string) (local, rest string, err error) {
 	if err == nil && !utf8.ValidString(local) {
 		err = badAddress("local part is not UTF-8")
 	}
-	if err == nil && (len(local) > MaxLocal || local == "") {
+	most := MaxLocal
+	if len(local) > 4 && (strings.EqualFold(local[:4], "SRS0") || strings.EqualFold(local[:4], "SRS1")) && strings.IndexByte("=+-", local[4]) >= 0 {
+		most = maxForwarded
+	}
+	if err == nil && (len(local) > most || local == "") {
 		err = badAddress("local part is empty or longer than 64 octets")
 	}
 	return local, rest, err

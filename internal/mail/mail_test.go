@@ -128,3 +128,20 @@ func TestSharedIDs(t *testing.T) {
 		t.Error("made", d, "off")
 	}
 }
+
+// A sender that a forwarder made may be longer than 64 octets, as it holds another (RFC 5321 §4.5.3.1); nothing else may.
+func TestForwardersAddress(t *testing.T) {
+	t.Parallel()
+	long := strings.Repeat("x", 80)
+	for in, want := range map[string]bool{
+		"SRS0=abcdef=AA=a.example=" + long + "@b.example":                    true,
+		"srs1+abcdef=a.example==abcdef=AA=c.example=" + long + "@b.example":  true,
+		"SRS0=abcdef=AA=a.example=" + strings.Repeat(long, 3) + "@b.example": false,
+		"SRS0" + long + "@b.example":                                         false,
+		long + "@b.example":                                                  false,
+	} {
+		if a, err := ParseAddress(in); (err == nil) != want || want && a.String() != in {
+			t.Errorf("%s: %v %v", in, a, err)
+		}
+	}
+}

@@ -59,6 +59,7 @@ type Delivery struct {
 type Forward struct {
 	Recipient mail.Recipient
 	Via       mail.Address // the alias of ours that led there; zero when the envelope named it
+	Foreign   bool         // its domain is none of ours
 }
 
 // Failure is an alias's target that cannot be delivered to while others can.
@@ -114,7 +115,7 @@ func (r *resolver) resolve(rcpt mail.Recipient, via mail.Address, depth int) err
 	case err != nil:
 		return mail.Wrap("mda.plan", err)
 	case t.Relay:
-		r.forward(rcpt, via)
+		r.forward(rcpt, via, false)
 		return nil
 	case r.msg.DeliveredTo != nil && r.msg.DeliveredTo(a):
 		return loop("mail loop: it was delivered to this address before")
@@ -128,7 +129,7 @@ func (r *resolver) resolve(rcpt mail.Recipient, via mail.Address, depth int) err
 func (r *resolver) unknown(rcpt mail.Recipient, via mail.Address) error {
 	switch _, err := r.dir.Domain(r.ctx, rcpt.Address.Domain); {
 	case mail.Is(err, mail.NotFound):
-		r.forward(rcpt, via)
+		r.forward(rcpt, via, true)
 		return nil
 	case err != nil:
 		return mail.Wrap("mda.plan", err)
@@ -136,8 +137,8 @@ func (r *resolver) unknown(rcpt mail.Recipient, via mail.Address) error {
 	return &mail.Error{Op: "mda.plan", Kind: mail.NotFound, Code: mail.Enhanced{5, 1, 1}, Text: "no such user here"}
 }
 
-func (r *resolver) forward(rcpt mail.Recipient, via mail.Address) {
-	r.plan.Forwards = append(r.plan.Forwards, Forward{Recipient: rcpt, Via: via})
+func (r *resolver) forward(rcpt mail.Recipient, via mail.Address, foreign bool) {
+	r.plan.Forwards = append(r.plan.Forwards, Forward{Recipient: rcpt, Via: via, Foreign: foreign})
 }
 
 func (r *resolver) account(rcpt mail.Recipient, t directory.Target) error {

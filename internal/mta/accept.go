@@ -85,6 +85,7 @@ type merged struct {
 type group struct {
 	destination string
 	via         mail.Address
+	foreign     bool
 }
 
 // plan decides for each recipient, without locks. Its error means that nothing can be taken.
@@ -187,10 +188,13 @@ func (b *batch) forward(destination string, f mda.Forward) {
 		return
 	}
 	b.seen[name] = true
-	g := group{destination, f.Via}
+	g := group{destination, f.Via, f.Foreign}
 	it := b.open[g]
 	if it == nil || len(it.Recipients) == queue.MaxRecipients {
 		it = b.item(destination, f.Via)
+		if f.Foreign {
+			it.Forwarder = f.Via.Domain
+		}
 		b.open[g] = it
 	}
 	it.Recipients = append(it.Recipients, queue.Recipient{Recipient: f.Recipient, Due: b.due()})

@@ -203,7 +203,9 @@ func (v *visit) send(rcpts []int) ([]mail.Result, error) {
 	body := &lazyBody{ctx: v.s.work, blobs: v.s.m.o.Blobs, prefix: v.it.Prefix, blob: v.it.Blob, begin: func() { v.s.m.o.Sending.Begin(v.it.ID) }}
 	defer body.close()
 	v.sent++
-	results, err := v.link.send(v.s.work, v.it.Envelope(rcpts), body)
+	e := v.it.Envelope(rcpts)
+	e.From = v.s.m.sender(v.s.work, v.it)
+	results, err := v.link.send(v.s.work, e, body)
 	if smtp.Unanswered(err) {
 		v.s.m.o.Log.Warn("a message was sent and its answer never came: it may arrive twice", "queue", queueName(v.it), "host", v.at.host)
 	}

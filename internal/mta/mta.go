@@ -39,15 +39,18 @@ type Blobs interface {
 
 // Options are what an MTA is built from.
 type Options struct {
-	Hostname    mail.Domain // how we greet, and who reports
-	KV          kv.Store
-	Store       *store.Store
-	Blobs       Blobs
-	Queue       *queue.Queue
-	Sending     *queue.Sending // may be nil
-	Directory   directory.Directory
-	Router      Router
-	OnDemand    func(ctx context.Context, d mail.Domain) (bool, error)            // whether a domain's mail waits to be taken by ATRN; nil is never
+	Hostname  mail.Domain // how we greet, and who reports
+	KV        kv.Store
+	Store     *store.Store
+	Blobs     Blobs
+	Queue     *queue.Queue
+	Sending   *queue.Sending // may be nil
+	Directory directory.Directory
+	Router    Router
+	OnDemand  func(ctx context.Context, d mail.Domain) (bool, error) // whether a domain's mail waits to be taken by ATRN; nil is never
+	// Forward gives the sender under which a domain of ours forwards mail of another (SRS), false where that cannot be; nil:
+	// the sender stays.
+	Forward     func(from mail.Address, by mail.Domain) (mail.Address, bool)
 	Suppress    directory.Suppressions                                            // hears of bulk senders' hard bounces; may be nil
 	Bus         bus.Bus                                                           // may be nil
 	Dial        func(ctx context.Context, network, addr string) (net.Conn, error) // nil is net.Dialer's, from the route's source

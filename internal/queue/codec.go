@@ -165,11 +165,15 @@ func (it *Item) encode() []byte {
 	e.num(uint64(len(it.Recipients)))
 	e.text(string(it.Prefix))
 	e.num(uint64(it.Content))
-	if more := it.more(); it.Via != "" || more != 0 {
+	more := it.more()
+	if it.Via != "" || more != 0 {
 		e.text(it.Via)
-		if more != 0 {
-			e.num(uint64(more))
-		}
+	}
+	if more != 0 {
+		e.num(uint64(more))
+	}
+	if it.Forwarder != "" {
+		e.text(string(it.Forwarder))
 	}
 	return e
 }
@@ -180,6 +184,7 @@ type itemMore uint64
 const (
 	moreAutomatic itemMore = 1 << iota
 	moreBulk
+	moreForwarder // the text behind it
 )
 
 func (it *Item) more() (m itemMore) {
@@ -188,6 +193,9 @@ func (it *Item) more() (m itemMore) {
 	}
 	if it.Bulk {
 		m |= moreBulk
+	}
+	if it.Forwarder != "" {
+		m |= moreForwarder
 	}
 	return m
 }
@@ -215,6 +223,9 @@ func decodeItem(id ID, v []byte) (*Item, error) {
 	}
 	if d.more() {
 		it.setMore(itemMore(d.num()))
+	}
+	if d.more() {
+		it.Forwarder = mail.Domain(d.text())
 	}
 	if n == 0 || n > MaxRecipients {
 		d.bad = true

@@ -137,13 +137,15 @@ type Item struct {
 	Prefix      []byte // stands in front of the blob: trace fields
 	From        mail.Address
 	mail.Parameters
-	Content    mail.Content // of the blob
-	Session    mail.ID
-	Received   time.Time // when it was accepted; give-up counts from here
-	Submitted  bool      // by one of our users
-	Automatic  bool      // no person wrote it (RFC 3834 §5)
-	Bulk       bool      // by one who sends to many
-	Via        string    // the host:port that an operator wants it sent by; "" is as its destination wants
+	Content   mail.Content // of the blob
+	Session   mail.ID
+	Received  time.Time // when it was accepted; give-up counts from here
+	Submitted bool      // by one of our users
+	Automatic bool      // no person wrote it (RFC 3834 §5)
+	Bulk      bool      // by one who sends to many
+	// Forwarder is the domain of the alias of ours that led to a domain that is not ours; "" when none did.
+	Forwarder  mail.Domain
+	Via        string // the host:port that an operator wants it sent by; "" is as its destination wants
 	Recipients []Recipient
 }
 

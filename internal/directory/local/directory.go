@@ -134,6 +134,9 @@ func (d *Directory) derive(purpose string, about ...string) []byte {
 	return h.Sum(nil)
 }
 
+// Key gives a secret of this server for a purpose; it is the same as long as the rows are kept, and on all nodes.
+func (d *Directory) Key(purpose string) []byte { return d.derive("key", purpose) }
+
 // Locks gives the locks for a transaction that adds or removes the accounts given, or addresses.
 func Locks(ids ...mail.AccountID) []kv.Key {
 	out := []kv.Key{kv.LockDirectory()}
