@@ -1,121 +1,12 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
-	"fmt"
-	"io"
-	"net"
-	"os"
 	"os/exec"
-	"strings"
-	"sync/atomic"
-	"syscall"
 	"time"
 )
 
-// target is a null server to which the server under test relays.
-type target interface {
-	open()                       // ends the time in which it holds its greeting
-	got() (n int64, t time.Time) // messages so far, and when the last was seen
-	conns() int64
-	stop()
-}
-
-// ownSink is the sink of this program as a target.
-type ownSink struct{ *sink }
-
-func (k ownSink) open() {
-	if k.gate != nil {
-		close(k.gate)
-	}
-}
-func (k ownSink) got() (int64, time.Time) { return k.sink.got.Load(), time.Unix(0, k.last.Load()) }
-func (k ownSink) conns() int64            { return k.sink.conns.Load() }
-func (k ownSink) stop()                   {}
-
-// postfixSink is Postfix's smtp-sink, which counts on its standard output.
-type postfixSink struct {
-	cmd  *exec.Cmd
-	n    atomic.Int64
-	sess atomic.Int64
-	last atomic.Int64
-}
-
-// startPostfixSink starts it; one that is gated listens, so that connections come about, and is then stopped by a signal
-// until open.
-func startPostfixSink(addr string, gate bool) (*postfixSink, error) {
-	k := &postfixSink{cmd: exec.Command("smtp-sink", "-u", "nobody", "-c", "-m", "2000", "inet:"+addr, "4096")}
-	out, err := k.cmd.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	k.cmd.Stderr = os.Stderr
-	if err := k.cmd.Start(); err != nil {
-		return nil, err
-	}
-	go k.count(out)
-	for try := 0; ; try++ {
-		c, err := net.Dial("tcp", addr)
-		if err == nil {
-			c.Close()
-			break
-		}
-		if try > 100 {
-			return nil, err
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	if gate {
-		time.Sleep(50 * time.Millisecond)
-		return k, k.cmd.Process.Signal(syscall.SIGSTOP)
-	}
-	return k, nil
-}
-
-// count reads "sess=1 quit=2 mesg=3", each ended by a carriage return.
-func (k *postfixSink) count(out io.Reader) {
-	sc := bufio.NewScanner(out)
-	sc.Split(func(data []byte, atEOF bool) (int, []byte, error) {
-		if i := bytes.LastIndexByte(data, '\r'); i >= 0 { // the newest is enough
-			from := bytes.LastIndexByte(data[:i], '\r') + 1
-			return i + 1, data[from:i], nil
-		}
-		return 0, nil, nil
-	})
-	for sc.Scan() {
-		var sess, quit, mesg int64
-		if n, _ := fmt.Sscanf(strings.TrimSpace(sc.Text()), "sess=%d quit=%d mesg=%d", &sess, &quit, &mesg); n == 3 {
-			k.sess.Store(sess)
-			if k.n.Swap(mesg) != mesg {
-				k.last.Store(time.Now().UnixNano())
-			}
-		}
-	}
-}
-
-func (k *postfixSink) open()                   { _ = k.cmd.Process.Signal(syscall.SIGCONT) }
-func (k *postfixSink) got() (int64, time.Time) { return k.n.Load(), time.Unix(0, k.last.Load()) }
-func (k *postfixSink) conns() int64            { return k.sess.Load() - 1 } // one was ours
-func (k *postfixSink) stop() {
-	_ = k.cmd.Process.Kill()
-	_ = k.cmd.Wait()
-}
-
-func newTarget(addr string, n int, gate, postfix bool) (target, error) {
-	if postfix {
-		return startPostfixSink(addr, gate)
-	}
-	ln, err := net.Listen("tcp", addr)
-	if err != nil {
-		return nil, err
-	}
-	k := &sink{want: int64(n), full: make(chan struct{})}
-	if gate {
-		k.gate = make(chan struct{})
-	}
-	go k.serve(ln)
-	return ownSink{k}, nil
+func init() {
+	register("relay", "send -n messages and receive them again on a null sink (-sink): an own one, or Postfix's smtp-sink (-smtp-sink)", relayCmd)
 }
 
 func relayCmd(args []string) {
@@ -139,30 +30,36 @@ func relayCmd(args []string) {
 	m := startMeter(j.cg)
 	r := j.run()
 	r.fill(res)
-	began := time.Now()
+	atOnce := openAt(*listen)
+	drain := startMeter(j.cg)
 	if *gate {
 		k.open()
 		if *kick != "" {
 			exec.Command("sh", "-c", *kick).Run()
 		}
 	}
-	awaitRelay(k, r, *wait)
+	awaitRelay(k, r, *wait, func() { atOnce = max(atOnce, openAt(*listen)) })
 	got, last := k.got()
 	res["relayed"] = got
 	if got > 0 {
 		res["relayed_per_s"] = round(float64(got)/last.Sub(m.t0).Seconds(), 1)
-		if *gate {
-			res["drain_per_s"] = round(float64(got)/last.Sub(began).Seconds(), 1)
-		}
 	}
-	res["sink_conns"] = k.conns()
+	if *gate && got > 0 {
+		drained := drain.done(map[string]any{}, int(got))
+		res["drain_per_s"] = round(float64(got)/last.Sub(drain.t0).Seconds(), 1)
+		res["drain_peak_anon_mb"], res["drain_cpu_s_per_1000"] = drained["server_peak_anon_mb"], drained["server_cpu_s_per_1000"]
+	}
+	res["sink_conns"], res["sink_conns_at_once"] = k.conns(), atOnce
 	emit(m.done(res, r.accepted))
 }
 
-// awaitRelay waits until all that was accepted has come, or nothing comes any more.
-func awaitRelay(k target, r sendResult, wait time.Duration) {
+// awaitRelay waits until all that was accepted has come, or nothing comes any more; look is called ever again.
+func awaitRelay(k target, r sendResult, wait time.Duration, look func()) {
 	lastN, lastT := int64(-1), time.Now()
-	for time.Since(lastT) < wait {
+	for i := 0; time.Since(lastT) < wait; i++ {
+		if i%10 == 0 {
+			look()
+		}
 		n, _ := k.got()
 		if n >= int64(r.accepted) {
 			return

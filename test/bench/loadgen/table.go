@@ -43,8 +43,11 @@ func figures() (out []figure) {
 	for _, d := range []struct{ variant, text string }{{"-drain-1", "1 destination"}, {"-drain-1000", "1,000 destinations"}} {
 		what := "drain of a queue to " + d.text + ": "
 		out = append(out, figure{what + "relayed/s from the opening of the sink", "relay", d.variant, 0, "", "drain_per_s", false},
+			figure{what + "server CPU s per 1,000", "relay", d.variant, 0, "", "drain_cpu_s_per_1000", true},
+			figure{what + "peak anonymous MB", "relay", d.variant, 0, "", "drain_peak_anon_mb", true},
+			figure{what + "peak anonymous MB, filling it included", "relay", d.variant, 0, "", "server_peak_anon_mb", true},
 			figure{what + "connections", "relay", d.variant, 0, "", "sink_conns", true},
-			figure{what + "peak anonymous MB, filling it included", "relay", d.variant, 0, "", "server_peak_anon_mb", true})
+			figure{what + "connections at once", "relay", d.variant, 0, "", "sink_conns_at_once", true})
 	}
 	for _, f := range []struct{ variant, text string }{
 		{"-first", "flags, envelope, structure of all, after a restart"},
