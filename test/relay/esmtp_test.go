@@ -88,7 +88,7 @@ func TestPostfixLMTP(t *testing.T) {
 	}
 	postconf("-M", "lmtp/unix=lmtp unix - - n - - lmtp")
 	postconf("-e", "default_transport=lmtp:inet:"+w.Addr("lmtp"), "lmtp_destination_recipient_limit=50")
-	p.do("reload")
+	p.restart()
 	c := harness.SMTP(t, p.addr)
 	c.Want("250", "MAIL FROM:<someone@foreign.test>")
 	for _, to := range []string{alice, bob, "nobody@postel.test"} {

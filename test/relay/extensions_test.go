@@ -36,13 +36,13 @@ func (w *world) chunk(t *testing.T, parameters, text string, to ...string) {
 	}
 }
 
-// set gives Postfix settings and makes it read them.
+// set gives Postfix settings and starts it anew with them.
 func (p *postfix) set(settings ...string) {
 	p.t.Helper()
 	if out, code := harness.Run(p.t, "", "postconf", append([]string{"-c", p.dir + "/etc", "-e"}, settings...)...); code != 0 {
 		p.t.Fatal(out)
 	}
-	p.do("reload")
+	p.restart()
 }
 
 // inbox waits for n messages of alice.
