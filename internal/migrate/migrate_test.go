@@ -121,7 +121,7 @@ func sameMail(t *testing.T, a, b *place) {
 		}
 	}
 	found, err := b.queue.Check(ctx, nil)
-	depth, err2 := b.queue.Depth(ctx, 1000)
+	depth, err2 := b.queue.Depth(ctx)
 	if len(found) > 0 || err != nil || err2 != nil || depth.Items != 40 {
 		t.Error(found, err, depth, err2)
 	}

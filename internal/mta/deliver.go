@@ -233,6 +233,7 @@ func (v *visit) sort(rcpts []int, results []mail.Result) (s sorted) {
 			s.left = append(s.left, n)
 			continue
 		}
+		v.a.hears(results[i])
 		switch r := results[i]; {
 		case delivered && isTooMany(r):
 			s.again = append(s.again, n)

@@ -229,7 +229,7 @@ func (s *scheduler) forget(d *destination) {
 	if s.dests[d.key] != d { // forgotten before, and met again since
 		return
 	}
-	if len(d.ready) == 0 && len(d.idle) == 0 && d.busy == 0 && d.win.failures == 0 && !d.win.dead(s.m.o.Clock()) {
+	if len(d.ready) == 0 && len(d.idle) == 0 && d.busy == 0 && d.win.failures == 0 && d.win.pause == 0 && !d.win.dead(s.m.o.Clock()) {
 		delete(s.dests, d.key)
 	}
 }
@@ -301,12 +301,15 @@ func (s *scheduler) suspended(d *destination) (mail.Result, bool) {
 func (s *scheduler) learn(d *destination, a attempt) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch a.host {
-	case hostAnswered:
+	schedule := s.m.o.Schedule.by(d.lane.bounds())
+	switch {
+	case a.slowed():
+		d.win.slow(s.m.o.Clock(), deadFirst(schedule), schedule.First)
+		d.reason = a.reason
+	case a.host == hostAnswered:
 		d.win.succeeded()
 		s.start(d)
-	case hostFailed:
-		schedule := s.m.o.Schedule.by(d.lane.bounds())
+	case a.host == hostFailed:
 		d.win.failed(s.m.o.Clock(), deadFirst(schedule), schedule.First)
 		d.reason = a.reason
 	}

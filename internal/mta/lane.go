@@ -101,7 +101,10 @@ func (s *scheduler) mayGo(d *destination) bool {
 	if d.win.dead(now) {
 		return true
 	}
-	at, ok := d.lane.take(now)
+	at, ok := d.win.resume, false
+	if !d.win.paused(now) {
+		at, ok = d.lane.take(now)
+	}
 	if !ok {
 		s.resumeAt(max(at.Sub(now), resumeEvery))
 	}

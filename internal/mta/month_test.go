@@ -208,6 +208,10 @@ func (m *month) openOr(ctx context.Context, t target, addr netip.AddrPort) (link
 func (m *month) reply(host string, _ mail.Envelope, rcpt mail.Address) mail.Result {
 	kind, out := m.out(host)
 	switch {
+	case out && kind == outBusy && m.seed%2 == 1:
+		r := reply(mail.ScopeHost, 421, "you send too much")
+		r.Host = host
+		return r
 	case out && kind == outBusy:
 		return reply(mail.ScopeHost, 451, "busy")
 	case out && kind == outGreylist, m.chance(20, rcpt.String()):

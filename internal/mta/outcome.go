@@ -17,7 +17,8 @@ type attempt struct {
 	results []verdict
 	session mail.ID     // the last outbound session
 	host    hostVerdict // what was learnt of the destination
-	reason  mail.Result // why host failed
+	reason  mail.Result // why host failed, or how it asked for less
+	slow    bool        // the last host asked for less
 	parked  bool        // the verdicts to come are about mail that waits for its customer
 }
 

@@ -274,7 +274,7 @@ func (s *scheduler) sweep() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, d := range s.dests {
-		d.win.failures = 0
+		d.win.failures, d.win.pause = 0, 0
 		s.forget(d)
 	}
 }

@@ -79,6 +79,7 @@ func (v *visit) failed(r mail.Result) {
 		v.a.host = hostFailed
 	}
 	v.a.reason = r
+	v.a.slow = r.Code == 421 && r.Host != ""
 }
 
 // expired tells whether the open session is to be opened anew, with what holds now, and for the next message.

@@ -40,7 +40,7 @@ type Destination struct {
 	Ready    int  // items that wait for a session
 	Sessions int  // sessions at work
 	Window   int  // sessions that it may have
-	Dead     bool // nothing is tried, since its hosts failed
+	Dead     bool // nothing is tried, since its hosts failed or asked for less
 }
 
 // Destinations gives those with most to do, at most n.
@@ -49,7 +49,7 @@ func (m *MTA) Destinations(n int) []Destination {
 	s.mu.Lock()
 	all := make([]Destination, 0, len(s.dests))
 	for _, d := range s.dests {
-		all = append(all, Destination{d.key, len(d.ready), d.busy, d.win.limit(), d.win.dead(now)})
+		all = append(all, Destination{d.key, len(d.ready), d.busy, d.win.limit(), d.win.dead(now) || d.win.paused(now)})
 	}
 	s.mu.Unlock()
 	slices.SortFunc(all, func(a, b Destination) int {

@@ -33,6 +33,9 @@ type window struct {
 	deaths      int // in a row
 	until       time.Time
 	proven      bool // it answered, and did not fail since
+
+	pause  time.Duration // the last one, see slow.go
+	resume time.Time     // when it ends
 }
 
 func newWindow(c Concurrency) window {
@@ -49,6 +52,7 @@ func (w *window) dead(now time.Time) bool { return now.Before(w.until) }
 func (w *window) succeeded() {
 	w.failures, w.deaths, w.until, w.proven = 0, 0, time.Time{}, true
 	w.size = min(w.size+1/w.size, float64(w.most))
+	w.recover()
 }
 
 // failed says that no host could be spoken to. first and most bound for how long it is dead then.
@@ -56,16 +60,22 @@ func (w *window) failed(now time.Time, first, most time.Duration) {
 	w.failures++
 	w.proven = false
 	if w.failures >= w.limit() {
-		w.until = now.Add(min(first<<min(w.deaths, 20), most))
-		w.deaths++
-		w.failures, w.size = 0, 1 // one attempt decides when the time is over
+		w.die(now, first, most)
 		return
 	}
 	w.size = max(w.size-1, 1)
 }
 
+// die has nothing tried for a time that doubles from death to death; one attempt decides when it is over.
+func (w *window) die(now time.Time, first, most time.Duration) {
+	w.until = now.Add(min(first<<min(w.deaths, 20), most))
+	w.deaths++
+	w.failures, w.size = 0, 1
+}
+
 // revive forgets what was held against the host.
 func (w *window) revive() {
 	w.failures, w.deaths, w.until = 0, 0, time.Time{}
+	w.pause, w.resume = 0, time.Time{}
 	w.size = max(w.size, float64(min(w.start, w.most)))
 }

@@ -15,35 +15,54 @@ type Depth struct {
 	Oldest              time.Time // when the oldest of them was put in; zero when there is none
 }
 
-// Depth counts what is in the queue, to limit items at most; beyond that it is a part.
-func (q *Queue) Depth(ctx context.Context, limit int) (d Depth, err error) {
+// Depth counts what is in the queue, on one snapshot, by its two slim indexes: some tenths of a second for a million items.
+func (q *Queue) Depth(ctx context.Context) (d Depth, err error) {
 	err = q.kv.View(ctx, nil, func(r kv.Reader) error {
 		d = Depth{}
-		now := millis(q.clock())
-		oldest := uint64(1 << 63)
-		for row, err := range r.Scan(kv.K(kv.QueueItems), kv.K(kv.QueueItems).End(), kv.ScanOptions{KeysOnly: true, Limit: limit}) {
+		if err := d.countDue(r, millis(q.clock())); err != nil {
+			return err
+		}
+		for row, err := range r.Scan(kv.K(kv.QueueDomains), kv.K(kv.QueueDomains).End(), kv.ScanOptions{KeysOnly: true}) {
 			if err != nil {
 				return err
 			}
-			if id, ok := parseItemKey(row.Key); ok {
+			if _, ok := parseDomainKey(row.Key); ok {
 				d.Items++
-				oldest = min(oldest, id.Number)
 			}
 		}
-		for row, err := range r.Scan(kv.K(kv.QueueDue), kv.K(kv.QueueDue).End(), kv.ScanOptions{KeysOnly: true, Limit: limit}) {
-			if err != nil {
-				return err
-			}
-			if c, ok := parseDue(row.Key); ok && c.due <= now {
-				d.Due++
-			} else {
-				d.Deferred++
-			}
-		}
-		if d.Held = max(0, d.Items-d.Due-d.Deferred); d.Items > 0 {
-			d.Oldest = fromMillis(oldest >> 22)
-		}
-		return nil
+		d.Held = max(0, d.Items-d.Due-d.Deferred)
+		return d.findOldest(r)
 	})
 	return d, mail.Wrap("queue.depth", err)
+}
+
+func (d *Depth) countDue(r kv.Reader, now uint64) error {
+	for row, err := range r.Scan(kv.K(kv.QueueDue), kv.K(kv.QueueDue).End(), kv.ScanOptions{KeysOnly: true}) {
+		if err != nil {
+			return err
+		}
+		if c, ok := parseDue(row.Key); ok && c.due <= now {
+			d.Due++
+		} else {
+			d.Deferred++
+		}
+	}
+	return nil
+}
+
+// findOldest looks at the first item of each partition: numbers rise with time.
+func (d *Depth) findOldest(r kv.Reader) error {
+	for p := range uint16(partitions) {
+		from := kv.K(kv.QueueItems).U16(p)
+		for row, err := range r.Scan(from, from.End(), kv.ScanOptions{KeysOnly: true, Limit: 1}) {
+			if err != nil {
+				return err
+			}
+			id, ok := parseItemKey(row.Key)
+			if born := fromMillis(id.Number >> 22); ok && (d.Oldest.IsZero() || born.Before(d.Oldest)) {
+				d.Oldest = born
+			}
+		}
+	}
+	return nil
 }

@@ -17,9 +17,9 @@ import (
 func (m *measured) scrape(t *testing.T, s *harness.Server) {
 	t.Helper()
 	began := time.Now()
-	m.Undeferred = int(gauge(t, s, `postel_queue_items{state="due"}`))
+	m.Waiting = int(gauge(t, s, `postel_queue_items{state="due"}`))
 	m.Scrape = float64(time.Since(began).Milliseconds())
-	m.Waiting = m.Undeferred + int(gauge(t, s, `postel_queue_items{state="deferred"}`))
+	m.Waiting += int(gauge(t, s, `postel_queue_items{state="deferred"}`))
 }
 
 // gauge gives the value of one metric.
