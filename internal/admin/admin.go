@@ -46,6 +46,10 @@ type Accounts interface {
 	Suppressions(ctx context.Context) iter.Seq2[directory.Suppression, error]
 	Suppress(ctx context.Context, s directory.Suppression) error
 	Unsuppress(ctx context.Context, a mail.Address) error
+	Routes(ctx context.Context) ([]Route, error)
+	// AddRoute gives the route as it is kept; Kinds Invalid, Exists.
+	AddRoute(ctx context.Context, r directory.Route, replace bool) (directory.Route, error)
+	RemoveRoute(ctx context.Context, d mail.Domain, sender string) error
 	AddAlias(ctx context.Context, a mail.Address, to []mail.Address) error
 	RemoveAlias(ctx context.Context, a mail.Address) error
 	Aliases(ctx context.Context) iter.Seq2[Alias, error]
@@ -60,7 +64,7 @@ type Alias struct {
 
 // Router says where mail goes; *mta.MTA is one.
 type Router interface {
-	Ways(ctx context.Context, a mail.Address) []mta.Way
+	Ways(ctx context.Context, a, from mail.Address) []mta.Way
 	Way(ctx context.Context, it *queue.Item) mta.Way
 	CheckVia(ctx context.Context, via string) (string, error)
 }
@@ -131,6 +135,9 @@ func routes() []route {
 		{"DELETE /v1/aliases/{address}", (*api).removeAlias},
 		{"GET /v1/aliases/{address}/resolve", (*api).resolveAlias},
 		{"PUT /v1/accounts/{address}/bulk", (*api).setBulk},
+		{"GET /v1/routes", (*api).listRoutes},
+		{"POST /v1/routes", (*api).addRoute},
+		{"DELETE /v1/routes", (*api).removeRoute},
 		{"GET /v1/suppressions", (*api).listSuppressions},
 		{"POST /v1/suppressions", (*api).addSuppression},
 		{"DELETE /v1/suppressions/{address}", (*api).removeSuppression},

@@ -150,12 +150,18 @@ func (a *api) routeQueue(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return mail.E("admin.queue", mail.Invalid, "not an address: %.100s", r.PathValue("address"))
 	}
+	var from mail.Address
+	if s := r.URL.Query().Get("from"); s != "" {
+		if from, err = mail.ParseAddress(s); err != nil {
+			return mail.E("admin.queue", mail.Invalid, "not an address: %.100s", s)
+		}
+	}
 	if a.Router == nil {
 		return mail.E("admin.queue", mail.Unavailable, "only a running server knows its routes")
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), routeTime)
 	defer cancel()
-	return lines(w, each(a.Router.Ways(ctx, to)), func(v QueueWay) QueueWay { return v })
+	return lines(w, each(a.Router.Ways(ctx, to, from)), func(v QueueWay) QueueWay { return v })
 }
 
 func queueID(r *http.Request) (queue.ID, error) {

@@ -36,6 +36,7 @@ import (
 	"postel/internal/queue"
 	"postel/internal/quota"
 	"postel/internal/rate"
+	"postel/internal/route"
 	"postel/internal/search"
 	"postel/internal/space"
 	"postel/internal/store"
@@ -95,6 +96,7 @@ type node struct {
 	closeBus   func() error // nil where there is nothing to close
 	store      *store.Store
 	directory  *dirlocal.Directory
+	router     *route.Router // nil before the roles are built
 	quotas     *quota.Keeper
 	queue      *queue.Queue
 	sending    *queue.Sending // nil where it cannot be noted what is being sent

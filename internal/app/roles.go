@@ -8,14 +8,12 @@ import (
 	"time"
 
 	"postel/internal/catcher"
-	"postel/internal/config"
 	"postel/internal/directory"
 	"postel/internal/dns"
 	"postel/internal/mail"
 	"postel/internal/msa"
 	"postel/internal/mta"
 	"postel/internal/mx"
-	"postel/internal/oauth"
 	"postel/internal/proto/sasl"
 	"postel/internal/proto/smtp"
 	"postel/internal/queue"
@@ -40,7 +38,7 @@ func (n *node) build(ctx context.Context) error {
 		return err
 	}
 	dir = n.returns(dir, forwarder)
-	router, err := n.router()
+	router, err := n.openRouter(ctx)
 	if err != nil {
 		return err
 	}
@@ -103,7 +101,7 @@ func (n *node) onDemand(ctx context.Context, name mail.Domain) (bool, error) {
 	return len(d.ODMR) > 0, err
 }
 
-func (n *node) router() (*route.Router, error) {
+func (n *node) openRouter(ctx context.Context) (*route.Router, error) {
 	c := n.Config
 	d := dns.Options{Trusted: c.Trusted}
 	if c.Resolver.IsValid() {
@@ -120,23 +118,10 @@ func (n *node) router() (*route.Router, error) {
 	for i := range c.Routes {
 		o.Rules = append(o.Rules, n.rule(&c.Routes[i]))
 	}
-	return route.New(o)
-}
-
-// rule makes a rule of a route.
-func (n *node) rule(r *config.Route) route.Rule {
-	rule := route.Rule{
-		Domain: r.Domain, Sender: r.Sender, Host: r.Host, Port: r.Port, Proto: route.Proto(r.Proto), Source: r.Source,
-		TLS: route.TLS(r.TLS), User: r.User, Password: r.Password, Limits: routeLimits(r),
+	if n.router, err = route.New(o); err != nil {
+		return nil, err
 	}
-	if len(r.Tokens) > 0 {
-		rule.Tokens = oauth.NewCommand(r.Tokens, n.clock, n.Log)
-	}
-	return rule
-}
-
-func routeLimits(r *config.Route) *route.Limits {
-	return &route.Limits{PerMinute: r.Rate, Sessions: r.Sessions, First: r.First, Max: r.Max, Lifetime: r.Lifetime}
+	return n.router, n.loadRoutes(ctx)
 }
 
 // identify says who a login is on the word of somebody who checked it (XCLIENT). Kind NotFound.

@@ -92,6 +92,7 @@ func (n *node) work() {
 		}
 	})
 	running.Go(func() { n.sweep(ctx) })
+	running.Go(func() { n.followRoutes(ctx) })
 	if n.index != nil {
 		running.Go(func() { n.index.Run(ctx) })
 	}

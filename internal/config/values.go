@@ -451,18 +451,24 @@ func showAliases(m map[string][]string) string {
 
 // secret takes env:NAME or file:PATH, so that the file can be readable by all.
 func secret(p *string) func(string) error {
-	return func(v string) error {
-		if name, ok := strings.CutPrefix(v, "env:"); ok {
-			if *p = os.Getenv(name); *p == "" {
-				return fmt.Errorf("the environment has no %s", name)
-			}
-			return nil
-		}
-		if file, ok := strings.CutPrefix(v, "file:"); ok {
-			b, err := os.ReadFile(file)
-			*p = strings.TrimSuffix(string(b), "\n")
-			return err
-		}
-		return fmt.Errorf("secrets stand elsewhere: want env:NAME or file:PATH")
+	return func(v string) (err error) {
+		*p, err = Secret(v)
+		return err
 	}
+}
+
+// Secret gives what stands at env:NAME or file:PATH.
+func Secret(at string) (string, error) {
+	if name, ok := strings.CutPrefix(at, "env:"); ok {
+		v := os.Getenv(name)
+		if v == "" {
+			return "", fmt.Errorf("the environment has no %s", name)
+		}
+		return v, nil
+	}
+	if file, ok := strings.CutPrefix(at, "file:"); ok {
+		b, err := os.ReadFile(file)
+		return strings.TrimSuffix(string(b), "\n"), err
+	}
+	return "", fmt.Errorf("secrets stand elsewhere: want env:NAME or file:PATH")
 }

@@ -18,7 +18,7 @@ const (
 	Directory    Prefix = "dr" // address or login: account, alias targets (directory)
 	Domains      Prefix = "dm" // name: settings (directory)
 	Suppressions Prefix = "sp" // domain NUL local part: a recipient bulk senders may not write to (directory)
-	Routes       Prefix = "rt" // name: where mail goes (directory)
+	Routes       Prefix = "rt" // domain NUL sender: where mail goes (directory)
 	Mailboxes    Prefix = "mb" // A M: name, role, UIDVALIDITY (store)
 	Counters     Prefix = "na" // A: next E, next M, MODSEQ, bytes, messages (store)
 	BoxCounters  Prefix = "nm" // A M: UIDNEXT, EXISTS, … (store)

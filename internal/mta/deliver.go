@@ -86,6 +86,7 @@ func ours(scope mail.Scope, code int, e mail.Enhanced, text string) mail.Result 
 // byRoute visits the hosts to which DNS or a rule sends the destination.
 func (v *visit) byRoute() {
 	m := v.s.m
+	v.routed = m.routed.Load() // before it is asked
 	plan, err := m.route(v.s.work, v.it)
 	if err != nil {
 		r := smtp.ReplyOf(err, false)

@@ -35,6 +35,8 @@ type worker struct {
 
 	began time.Time // when its turn began: others may wait for it to end
 
+	routed uint64 // MTA.routed when it was opened
+
 	via     string // the session is by a host that an operator set, as the items have it
 	strict  bool   // it is as REQUIRETLS wants it: a name that is vouched for, and a certificate that verifies
 	handed  int    // messages to a customer who takes them by ATRN

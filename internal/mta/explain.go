@@ -31,8 +31,9 @@ type Security struct {
 // maxWays bounds an answer: an alias may have many members.
 const maxWays = 100
 
-// Ways tells where mail for an address would go now: for each account, or destination of other servers, behind it.
-func (m *MTA) Ways(ctx context.Context, a mail.Address) []Way {
+// Ways tells where mail for an address from a sender would go now: for each account, or destination of other servers, behind
+// the address.
+func (m *MTA) Ways(ctx context.Context, a, from mail.Address) []Way {
 	p, err := m.mda.Plan(ctx, mda.Message{}, mail.Recipient{Address: a})
 	if err != nil {
 		return []Way{failedWay(a, err)}
@@ -48,7 +49,7 @@ func (m *MTA) Ways(ctx context.Context, a mail.Address) []Way {
 	}
 	for _, f := range p.Forwards[:min(len(p.Forwards), max(0, maxWays-len(ways)))] {
 		to := f.Recipient.Address
-		w := m.Way(ctx, &queue.Item{Destination: string(to.Domain)})
+		w := m.Way(ctx, &queue.Item{Destination: string(to.Domain), From: from})
 		w.Address = to.String()
 		ways = append(ways, w)
 	}

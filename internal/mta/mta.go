@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"postel/internal/bus"
@@ -97,8 +98,9 @@ type MTA struct {
 	sched  *scheduler
 	resume tls.ClientSessionCache
 
-	chunkless addrSet  // hosts that offer CHUNKING and do not know BDAT
-	families  families // of addresses, by host
+	chunkless addrSet       // hosts that offer CHUNKING and do not know BDAT
+	families  families      // of addresses, by host
+	routed    atomic.Uint64 // how often routes changed
 
 	open func(ctx context.Context, t target, addr netip.AddrPort) (link, *refusal) // openSession but in tests
 }
@@ -125,6 +127,9 @@ func New(o Options) *MTA {
 	}
 	return m
 }
+
+// Rerouted says that the Router answers otherwise than before: no open session is used on without asking it.
+func (m *MTA) Rerouted() { m.routed.Add(1) }
 
 // Run names what a process that was killed may have sent, and delivers what is queued until ctx ends; what is under way then may finish for Timeouts.Stop. Call it once.
 func (m *MTA) Run(ctx context.Context) error {

@@ -85,7 +85,7 @@ func (v *visit) failed(r mail.Result) {
 // expired tells whether the open session is to be opened anew, with what holds now, and for the next message.
 func (w *worker) expired() bool {
 	m := w.s.m
-	return w.lax || m.o.TLSPolicy != nil && m.o.Clock().After(w.since.Add(policyHolds))
+	return w.lax || w.routed != m.routed.Load() || m.o.TLSPolicy != nil && m.o.Clock().After(w.since.Add(policyHolds))
 }
 
 // demands tells whether the host is left when it does not offer TLS, and in which words.

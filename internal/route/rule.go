@@ -48,6 +48,9 @@ func (r Rule) named() string {
 	return "a route for " + string(r.Domain) + " and mail from " + r.Sender
 }
 
+// Check gives a rule as it is kept, with what it leaves to defaults; an error (Kind Invalid) says what makes no sense.
+func (r Rule) Check() (Rule, error) { return r.complete() }
+
 // complete fills in defaults and checks.
 func (r Rule) complete() (Rule, error) {
 	if r.Proto == "" {

@@ -19,7 +19,7 @@ func commands() map[string][]string {
 		"queue":  {"bounce", "drop", "etrn", "hold", "list", "release", "reroute", "retry", "route", "show"},
 		"tlsrpt": {"list", "read", "received", "send", "show"},
 		"import": {"eml", "imap", "maildir", "mbox"}, "export": {"eml", "maildir", "mbox"},
-		"completion": {"bash", "fish", "powershell", "zsh"}, "backup": nil, "check": nil, "suppression": {"add", "list", "rm"}, "restore": nil, "dev": nil, "serve": nil, "help": nil, "journey": nil, "migrate": nil, "mx": nil, "sts": nil, "tlsa": nil, "send": nil, "sendmail": nil, "version": nil, "why": nil,
+		"completion": {"bash", "fish", "powershell", "zsh"}, "backup": nil, "check": nil, "suppression": {"add", "list", "rm"}, "route": {"add", "list", "rm"}, "restore": nil, "dev": nil, "serve": nil, "help": nil, "journey": nil, "migrate": nil, "mx": nil, "sts": nil, "tlsa": nil, "send": nil, "sendmail": nil, "version": nil, "why": nil,
 	}
 }
 
@@ -100,6 +100,8 @@ func TestMistakes(t *testing.T) {
 		"alias add one@x.test":  "TO",
 		"suppression add":       "ADDRESS",
 		"suppression add a@b.test --expires 2001-01-01": "has passed",
+		"route add":                       "DOMAIN",
+		"route add a.test --retry-max x":  "how long",
 		"mx":                              "NAME",
 		"mx two words":                    "NAME",
 		"sts":                             "NAME",

@@ -91,7 +91,8 @@ func sharedRow(r kv.Row) bool {
 		_, err := decodeDomain(domainOf(r.Key), r.Value)
 		return err == nil
 	case kv.Routes:
-		return true
+		_, err := decodeRoute(r.Key, r.Value)
+		return err == nil
 	case kv.Suppressions:
 		_, err := decodeSuppression(r.Key, r.Value)
 		return err == nil

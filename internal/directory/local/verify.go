@@ -59,6 +59,7 @@ type verifier struct {
 	ours   map[mail.Domain]bool
 	gone   []mail.Domain // damaged rows of dm
 	sp     []kv.Key      // damaged rows of sp
+	rt     []kv.Key      // damaged rows of rt
 	last   mail.AccountID
 }
 
@@ -66,7 +67,7 @@ func (v *verifier) round(ctx context.Context) error {
 	if err := v.read(ctx); err != nil {
 		return err
 	}
-	for _, step := range []func(context.Context) error{v.domains, v.addresses, v.accounts, v.counter, v.suppressions} {
+	for _, step := range []func(context.Context) error{v.domains, v.addresses, v.accounts, v.counter, v.suppressions, v.routes} {
 		if err := step(ctx); err != nil {
 			return err
 		}
@@ -78,7 +79,7 @@ func (v *verifier) round(ctx context.Context) error {
 func (v *verifier) read(ctx context.Context) error {
 	return v.d.o.KV.View(ctx, Locks(), func(r kv.Reader) error {
 		v.names, v.boxes, v.ours = map[mail.Address]entry{}, map[mail.AccountID]account{}, map[mail.Domain]bool{}
-		v.bad, v.lost, v.gone, v.sp, v.last = nil, nil, nil, nil, 0
+		v.bad, v.lost, v.gone, v.sp, v.rt, v.last = nil, nil, nil, nil, nil, 0
 		err := v.scan(r, kv.Domains, func(k kv.Key, b []byte) {
 			name := domainOf(slices.Clone(k))
 			v.ours[name] = true
@@ -90,6 +91,9 @@ func (v *verifier) read(ctx context.Context) error {
 			return err
 		}
 		if err = v.readSuppressions(r); err != nil {
+			return err
+		}
+		if err = v.readRoutes(r); err != nil {
 			return err
 		}
 		err = v.scan(r, kv.Directory, func(k kv.Key, b []byte) {

@@ -1,4 +1,4 @@
-// Package manage holds the commands that manage a server: domain, account, alias, queue, inbox, tlsrpt.
+// Package manage holds the commands that manage a server: domain, account, alias, queue, suppression, route, inbox, tlsrpt.
 package manage
 
 import (
@@ -11,7 +11,7 @@ import (
 
 // Commands gives the commands.
 func Commands(env *tool.Env) []*cobra.Command {
-	return []*cobra.Command{domain(env), account(env), alias(env), queueCommand(env), suppression(env), inbox(env), checkCommand(env), tlsrptCommand(env)}
+	return []*cobra.Command{domain(env), account(env), alias(env), queueCommand(env), suppression(env), route(env), inbox(env), checkCommand(env), tlsrptCommand(env)}
 }
 
 // with runs fn with a client and closes it.

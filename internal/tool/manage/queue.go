@@ -62,7 +62,8 @@ func queueList(env *tool.Env) *cobra.Command {
 
 // queueRoute asks the running server, whose rules and listeners decide.
 func queueRoute(env *tool.Env) *cobra.Command {
-	return &cobra.Command{
+	var from string
+	c := &cobra.Command{
 		Use: "route ADDRESS", Short: "where the running server would send mail for an address, and why", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := env.Running(cmd.Context())
@@ -71,7 +72,7 @@ func queueRoute(env *tool.Env) *cobra.Command {
 			}
 			defer func() { _ = c.Close() }()
 			nowhere := false
-			err = tool.Each(cmd.Context(), c, tool.At("/v1/queue/route", args[0]), func(w admin.QueueWay) error {
+			err = tool.Each(cmd.Context(), c, tool.At("/v1/queue/route", args[0])+"?"+url.Values{"from": {from}}.Encode(), func(w admin.QueueWay) error {
 				nowhere = nowhere || w.Error != ""
 				return env.Print(w, "%s to %s%s", w.Address, w.Destination, sayWay(w))
 			})
@@ -81,6 +82,8 @@ func queueRoute(env *tool.Env) *cobra.Command {
 			return err
 		},
 	}
+	c.Flags().StringVar(&from, "from", "", "`address` of the sender, whose route may be another (none: the null sender)")
+	return c
 }
 
 // sayWay tells where mail goes in lines, each behind a line end.
