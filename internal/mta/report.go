@@ -13,6 +13,9 @@ import (
 	"postel/internal/store"
 )
 
+// MaxTold is of how many recipients one report of success tells.
+const MaxTold = queue.MaxRecipients
+
 // settle records a decision. Where the sender is to be told, the report is accepted by the same commit, so that there
 // is neither an end without its report nor a report twice.
 func (m *MTA) settle(ctx context.Context, it *queue.Item, d *decision, a attempt) (*queue.Item, error) {

@@ -46,6 +46,7 @@ type transaction struct {
 	*Options
 	peer     smtp.Peer
 	envelope mail.Envelope
+	told     int // recipients of whose success the sender is to be told
 }
 
 // Mail takes any reverse path, as long as there is room: who writes is judged by the content's signatures, not here.
@@ -62,6 +63,9 @@ func (t *transaction) Rcpt(ctx context.Context, r mail.Recipient) error {
 	if !t.Recipients.Take(t.peer.Remote.Addr(), 1) {
 		return tooOften("recipients")
 	}
+	if r.Notify&mail.NotifySuccess != 0 && t.told == mta.MaxTold {
+		return smtp.Fail(452, mail.TooMany, mail.Enhanced{4, 5, 3}, "%d recipients with NOTIFY=SUCCESS are all of a transaction, send the others in another", mta.MaxTold)
+	}
 	var err error
 	if r.Address, err = directory.Postmaster(ctx, t.Directory, t.Hostname, t.peer.Local.Addr(), r.Address); err != nil {
 		return err
@@ -69,6 +73,9 @@ func (t *transaction) Rcpt(ctx context.Context, r mail.Recipient) error {
 	if err := t.check(ctx, r); err != nil {
 		t.refused(r.Address, err)
 		return err
+	}
+	if r.Notify&mail.NotifySuccess != 0 {
+		t.told++
 	}
 	t.envelope.Recipients = append(t.envelope.Recipients, r)
 	return nil

@@ -229,3 +229,27 @@ func TestTimes(t *testing.T) {
 		t.Errorf("%v", fmt.Sprint(s.Ports))
 	}
 }
+
+// TestFewSuccesses: a stranger brings about one report of success with a message, of 100 recipients, and is told to send the
+// others in another transaction (RFC 5321 §4.5.3.1.10).
+func TestFewSuccesses(t *testing.T) {
+	t.Parallel()
+	config := harness.WriteConfig(t, company)
+	addAccounts(t, config)
+	s := harness.ServeFile(t, config)
+	c := harness.SMTP(t, s.Addr("smtp"))
+	c.Want("250", "MAIL FROM:<%s>", ann)
+	for i := range 100 {
+		c.Want("250", "RCPT TO:<%s> NOTIFY=SUCCESS", strings.Replace(ben, "@", fmt.Sprintf("+%d@", i), 1))
+	}
+	c.Want("452 4.5.3", "RCPT TO:<%s> NOTIFY=SUCCESS,FAILURE", ben)
+	c.Want("250", "RCPT TO:<%s>", ben) // who asks for nothing
+	c.Want("354", "DATA")
+	c.Want("250", "%s.", letter("many"))
+	got := count(t, s, ann, 1)
+	if n := strings.Count(got[0], "Action: delivered"); n != 100 {
+		t.Errorf("%d recipients are told of in\n%s", n, got[0])
+	}
+	c.Want("250", "MAIL FROM:<%s>", ann)
+	c.Want("250", "RCPT TO:<%s> NOTIFY=SUCCESS", ben)
+}
