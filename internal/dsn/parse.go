@@ -39,6 +39,17 @@ type RecipientStatus struct {
 	WillRetry   time.Time
 }
 
+// Reported gives the status of a recipient: that of its field or, where that says no more than the class, that of the
+// reply.
+func (c RecipientStatus) Reported() mail.Enhanced {
+	if c.Status[1] == 0 && c.Status[2] == 0 {
+		if s := replyStatus(c.Diagnostic); s[0] != 0 {
+			return s
+		}
+	}
+	return c.Status
+}
+
 // Parse reads a status from the decoded body of its part: a block of fields for the message, then one for each
 // recipient, parted by empty lines (RFC 3464 §2.1). Blocks without a Final-Recipient are skipped, except the first.
 // Errors are those of r, and Kind TooLarge beyond 1 MiB or TooMany beyond 10,000 recipients.

@@ -57,6 +57,7 @@ type transaction struct {
 	peer     smtp.Peer
 	envelope mail.Envelope
 	bulk     bool // the user sends to many
+	verp     bool
 }
 
 // Mail takes the user's own addresses, and the null path: then the From field decides (RFC 6409 §6.1). There must be room.
@@ -74,7 +75,7 @@ func (t *transaction) Mail(ctx context.Context, e mail.Envelope) error {
 		if err != nil {
 			return err
 		}
-		t.bulk = user.Bulk
+		t.bulk, t.verp = user.Bulk, user.VERP
 	}
 	t.envelope = e
 	return t.MTA.Room(e.Size)
@@ -179,7 +180,7 @@ func (t *transaction) Data(ctx context.Context, body io.Reader) ([]smtp.Result, 
 		author = 0
 	}
 	return t.MTA.Take(ctx, mta.Intake{
-		Author: author, Peer: t.peer, Envelope: t.envelope, Body: body, Submitted: true, Bulk: t.bulk, Private: t.Private,
+		Author: author, Peer: t.peer, Envelope: t.envelope, Body: body, Submitted: true, Bulk: t.bulk, VERP: t.verp, Private: t.Private,
 		Edit: func(h *message.Header) error { return t.edit(ctx, h) },
 	})
 }

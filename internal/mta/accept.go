@@ -32,6 +32,7 @@ type Incoming struct {
 	Submitted bool           // by one of our users
 	Automatic bool           // no person wrote it
 	Bulk      bool           // by one who sends to many: hard bounces are remembered
+	VERP      bool           // each recipient is to get it from an address that names the recipient
 	// Author is the account that gets a copy of its own among its sent mail; 0 is none. Hidden stands in front of that
 	// copy alone: the fields that no recipient may see (Bcc), each with CRLF.
 	Author mail.AccountID
@@ -219,7 +220,7 @@ func (b *batch) item(destination string, via mail.Address) *queue.Item {
 		prefix = append([]byte("Delivered-To: "+message.EncodeText(via.String())+"\r\n"), prefix...)
 	}
 	it := &queue.Item{
-		ID: b.newID(destination), Destination: destination, Prefix: prefix, From: e.From, Parameters: e.Parameters, Session: b.in.Session, Received: e.Received, Submitted: b.in.Submitted, Automatic: b.in.Automatic, Bulk: b.in.Bulk,
+		ID: b.newID(destination), Destination: destination, Prefix: prefix, From: e.From, Parameters: e.Parameters, Session: b.in.Session, Received: e.Received, Submitted: b.in.Submitted, Automatic: b.in.Automatic, Bulk: b.in.Bulk, VERP: b.in.VERP,
 	}
 	msg := b.in.Message
 	if it.Local() && b.in.Filed != nil {

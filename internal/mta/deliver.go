@@ -183,9 +183,13 @@ func (v *visit) overLink() {
 	v.pending = append(left, v.pending...)
 }
 
-// split gives the recipients of the next transaction, and those for whom it has no room.
+// split gives the recipients of the next transaction, and those for whom it has no room: with VERP each has one alone.
 func (v *visit) split() (now, later []int) {
-	if n := v.link.limit("RCPTMAX"); n > 0 && n < len(v.pending) {
+	n := v.link.limit("RCPTMAX")
+	if v.it.VERP {
+		n = 1
+	}
+	if n > 0 && n < len(v.pending) {
 		return v.pending[:n:n], slices.Clone(v.pending[n:])
 	}
 	return v.pending, nil
@@ -205,7 +209,7 @@ func (v *visit) send(rcpts []int) ([]mail.Result, error) {
 	defer body.close()
 	v.sent++
 	e := v.it.Envelope(rcpts)
-	e.From = v.s.m.sender(v.s.work, v.it)
+	e.From = v.s.m.sender(v.s.work, v.it, e.Recipients)
 	results, err := v.link.send(v.s.work, e, body)
 	if smtp.Unanswered(err) {
 		v.s.m.o.Log.Warn("a message was sent and its answer never came: it may arrive twice", "queue", queueName(v.it), "host", v.at.host)

@@ -45,7 +45,7 @@ func (s *scheduler) finishLocal(it *queue.Item, todo []int, a attempt) {
 func (m *MTA) planLocal(ctx context.Context, it *queue.Item, todo []int, msg *stored) (*batch, []verdict) {
 	b := m.newBatch(Incoming{
 		Envelope: it.Envelope(todo), Message: msg.Message, Trace: it.Prefix, Session: it.Session,
-		Submitted: it.Submitted, Automatic: it.Automatic, Bulk: it.Bulk,
+		Submitted: it.Submitted, Automatic: it.Automatic, Bulk: it.Bulk, VERP: it.VERP,
 	})
 	var results []verdict
 	for i, n := range todo {

@@ -7,11 +7,15 @@ import (
 	"postel/internal/queue"
 )
 
-// sender gives the reverse path of an attempt. Mail of strangers that an alias of ours leads elsewhere goes out under a
+// sender gives the reverse path of a transaction. Where the item wants VERP it names the only recipient. Mail of strangers that an alias of ours leads elsewhere goes out under a
 // sender of the alias's domain, so that the next server does not find us among those who may not write in the name of the
 // author's domain (RFC 7208 §D.3); what comes back leads to the author. The item keeps who wrote it, to whom our own
 // reports go.
-func (m *MTA) sender(ctx context.Context, it *queue.Item) mail.Address {
+func (m *MTA) sender(ctx context.Context, it *queue.Item, rcpts []mail.Recipient) mail.Address {
+	if it.VERP && len(rcpts) == 1 {
+		from, _ := mail.VERP(it.From, rcpts[0].Address)
+		return from
+	}
 	if it.Forwarder == "" || it.From.IsNull() || m.o.Forward == nil {
 		return it.From
 	}

@@ -26,6 +26,8 @@ type Intake struct {
 	Submitted bool
 	// Bulk says that the user sends to many, so that hard bounces are remembered.
 	Bulk bool
+	// VERP says that each recipient is to get it from an address that names the recipient.
+	VERP bool
 	// Author is the account that gets a copy of its own among its sent mail, with the Bcc field; 0 is none.
 	Author mail.AccountID
 	// Private keeps the client's name and address out of the Received field.
@@ -40,7 +42,7 @@ func (m *MTA) Room(size int64) error { return m.o.Store.Room(size) }
 // those of a Transaction's Data. On any error nothing is left behind.
 func (m *MTA) Take(ctx context.Context, in Intake) ([]smtp.Result, error) {
 	msg := Incoming{
-		Envelope: in.Envelope, Session: in.Peer.Session, Submitted: in.Submitted, Bulk: in.Bulk, Each: in.Peer.LMTP,
+		Envelope: in.Envelope, Session: in.Peer.Session, Submitted: in.Submitted, Bulk: in.Bulk, VERP: in.VERP, Each: in.Peer.LMTP,
 		Author: in.Author,
 		Peer:   "a program on this machine",
 	}
@@ -178,6 +180,7 @@ func (m *MTA) accept(ctx context.Context, in Intake, msg Incoming) ([]smtp.Resul
 	if err != nil {
 		return nil, err
 	}
+	m.readReports(ctx, msg)
 	id := msg.Message.ID()
 	if !msg.Each {
 		return []smtp.Result{{Message: id}}, nil

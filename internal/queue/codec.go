@@ -185,6 +185,7 @@ const (
 	moreAutomatic itemMore = 1 << iota
 	moreBulk
 	moreForwarder // the text behind it
+	moreVERP
 )
 
 func (it *Item) more() (m itemMore) {
@@ -197,11 +198,14 @@ func (it *Item) more() (m itemMore) {
 	if it.Forwarder != "" {
 		m |= moreForwarder
 	}
+	if it.VERP {
+		m |= moreVERP
+	}
 	return m
 }
 
 func (it *Item) setMore(m itemMore) {
-	it.Automatic, it.Bulk = m&moreAutomatic != 0, m&moreBulk != 0
+	it.Automatic, it.Bulk, it.VERP = m&moreAutomatic != 0, m&moreBulk != 0, m&moreVERP != 0
 }
 
 // decodeItem reads an item; its Recipients have their number but are empty. v may be reused.

@@ -18,6 +18,7 @@ func TestItemGrows(t *testing.T) {
 		"via":       func(it *Item) { it.Via = "c.test:25" },
 		"automatic": func(it *Item) { it.Automatic = true },
 		"bulk":      func(it *Item) { it.Bulk, it.Via = true, "c.test:25" },
+		"VERP":      func(it *Item) { it.Bulk, it.VERP = true, true },
 		"forwarder": func(it *Item) { it.Forwarder = "d.test" },
 		"all":       func(it *Item) { it.Automatic, it.Bulk, it.Via, it.Forwarder = true, true, "c.test:25", "d.test" },
 	} {

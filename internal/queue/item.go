@@ -143,6 +143,7 @@ type Item struct {
 	Submitted bool      // by one of our users
 	Automatic bool      // no person wrote it (RFC 3834 §5)
 	Bulk      bool      // by one who sends to many
+	VERP      bool      // each recipient gets it from an address that names the recipient
 	// Forwarder is the domain of the alias of ours that led to a domain that is not ours; "" when none did.
 	Forwarder  mail.Domain
 	Via        string // the host:port that an operator wants it sent by; "" is as its destination wants
