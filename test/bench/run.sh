@@ -189,13 +189,23 @@ row_imaptest() {
 	down
 }
 
-loadgen dns -addr 127.0.0.54:53 >/dev/null 2>&1 & DNS=$!
-trap 'kill $DNS 2>/dev/null' EXIT
+# under the lock: two runs would share one DNS, and lose it when the first ends
+measure() {
+	profile "$2"
+	exec 9>"$BENCH_LOCK"
+	flock 9
+	loadgen dns -addr 127.0.0.54:53 >/dev/null 9>&- & DNS=$!
+	(row_$1) 9>&-
+	kill $DNS 2>/dev/null
+	wait $DNS 2>/dev/null
+	exec 9>&-
+}
+trap 'kill ${DNS:-} 2>/dev/null' EXIT
 for ((run = 1; run <= RUNS; run++)); do
 	for r in "${rows[@]}"; do
 		case $r in
 		fsync | null) exec 9>"$BENCH_LOCK"; flock 9; (row_$r) 9>&-; exec 9>&- ;;
-		*) for p in "${profiles[@]}"; do profile "$p"; exec 9>"$BENCH_LOCK"; flock 9; (row_$r) 9>&-; exec 9>&-; done ;;
+		*) for p in "${profiles[@]}"; do measure "$r" "$p"; done ;;
 		esac
 	done
 done
