@@ -61,6 +61,23 @@ type Host struct {
 	Tokens    Tokens           `json:"-"` // in place of the password when not nil
 }
 
+// Lines tells where a host is spoken to, from where and as whom, a line each.
+func (h *Host) Lines() (out []string) {
+	for _, a := range h.Addrs {
+		out = append(out, a.String())
+	}
+	if h.Socket != "" {
+		out = append(out, "socket "+h.Socket)
+	}
+	for _, s := range h.Source {
+		out = append(out, "from "+s.String())
+	}
+	if h.User != "" {
+		out = append(out, "as "+h.User)
+	}
+	return out
+}
+
 // Tokens gives the bearer tokens of one login (RFC 6750). Safe for concurrent use.
 type Tokens interface {
 	// Token gives a token; refused is one that the host did not take, "" is none. Kind Unavailable.

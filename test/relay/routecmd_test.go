@@ -62,6 +62,12 @@ func TestRouteCommand(t *testing.T) {
 	if out, code := w.Postel("queue", "route", "x@far.test", "--from", "ben@example.test"); code != 0 || !strings.Contains(out, port(second)) {
 		t.Error(out)
 	}
+	for from, want := range map[string]string{"": "takes no mail (null MX)", "x@news.test": "127.0.0.1:2525\n     from 127.0.0.9\n     as me\n     TLS: may, as the route says"} {
+		senders := harness.WriteConfig(t, fmt.Sprintf("dns.resolver = %q\n[[route]]\nsender = \"news.test\"\nhost = \"127.0.0.1\"\nport = 2525\nsource = \"127.0.0.9\"\nuser = \"me\"\npassword = \"file:%s\"\n[[route]]\nsender = \"other.test\"\nhost = \"127.0.0.2\"\n", d.Addr, config))
+		if out, _ := harness.Run(t, "", harness.Binary(t), "mx", "far.test", "--from", from, "--config", senders); !strings.Contains(out, want) {
+			t.Errorf("mx from %q:\n%s", from, out)
+		}
+	}
 	postel(0, "route", "add", "far.test", "--host", "127.0.0.1", "--port", port(second), "--replace")
 	submit("ann@example.test", "y@far.test")
 	came(second, "ann")

@@ -62,8 +62,8 @@ func open(env *tool.Env, resolver string) (eyes, error) {
 		o.Names, o.AllowLoopback = []string{string(c.Hostname)}, false
 		for _, r := range c.Routes {
 			o.Rules = append(o.Rules, route.Rule{
-				Domain: r.Domain, Host: r.Host, Port: r.Port, Proto: route.Proto(r.Proto),
-				TLS: route.TLS(r.TLS), User: r.User,
+				Domain: r.Domain, Sender: r.Sender, Host: r.Host, Port: r.Port, Proto: route.Proto(r.Proto),
+				TLS: route.TLS(r.TLS), Source: r.Source, User: r.User,
 			})
 		}
 		d.Trusted = c.Trusted

@@ -100,8 +100,8 @@ func sayWay(w admin.QueueWay) string {
 	}
 	for i, h := range w.Hosts {
 		fmt.Fprintf(&b, "\n%d. %s (preference %d), TLS %s", i+1, h.Name, h.Pref, h.TLS)
-		for _, a := range h.Addrs {
-			step("     ", a.String(), "")
+		for _, line := range h.Lines() {
+			step("     ", line, "")
 		}
 		if i < len(w.TLS) {
 			for _, s := range w.TLS[i].Steps {
