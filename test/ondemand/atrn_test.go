@@ -111,7 +111,7 @@ func TestATRN(t *testing.T) {
 }
 
 // TestKillInATRN: after kill -9 in the middle of a session everything that was not answered with 250 is still there,
-// and nothing else.
+// and nothing else; what was on its way is named, before the kill or at the next start.
 func TestKillInATRN(t *testing.T) {
 	t.Parallel()
 	for _, answered := range []int{0, 2} {
@@ -128,12 +128,16 @@ func TestKillInATRN(t *testing.T) {
 				t.Fatalf("%q", got)
 			}
 			w.Kill()
+			killed := w
 			w = open(t, "--data", data, "--odmr", "customer.test="+bob)
 			c = odmr(t, w.Server, bob)
 			c.Want("250 ", "ATRN")
 			got := takeMail(t, c, -1)
 			if want := fmt.Sprintf("u%d@customer.test", answered); len(got) != 4-answered || got[0] != want {
 				t.Errorf("%q, first of all %s", got, want)
+			}
+			if log := killed.Log() + w.Log(); !strings.Contains(log, "it may arrive twice") {
+				t.Errorf("nothing tells of %s: %s", got[0], log)
 			}
 		})
 	}
