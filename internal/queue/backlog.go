@@ -114,6 +114,21 @@ func (q *Queue) drained(p uint16, dest uint32) bool {
 	return behind && q.inWork(dest) <= b.refill
 }
 
+// unattended gives where the first backlog begins that may be read on already: what its destination had in work may have gone
+// before it came to be behind, or was given back, so that nothing of its own wakes anyone.
+func (q *Queue) unattended() (from uint64, ok bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for p := range q.behind {
+		for dest, b := range q.behind[p] {
+			if q.owns(uint16(p)) && q.drained(uint16(p), dest) && (!ok || b.from < from) {
+				from, ok = b.from, true
+			}
+		}
+	}
+	return from, ok
+}
+
 // destination gives the value of a row of qd: the hash of the item's destination.
 func destinationValue(destination string) []byte {
 	return binary.BigEndian.AppendUint32(nil, kv.Hash32(destination))

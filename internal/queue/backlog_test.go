@@ -138,3 +138,40 @@ func older(t *testing.T, f *fixture) {
 		t.Fatal(err)
 	}
 }
+
+// TestNobodyIsForgotten: a destination that was passed over while the window was full, with nothing of its own in work, is
+// read on as soon as there is room: while something waits, Next says that it is due, or Wake is signalled when what is in
+// work is done.
+func TestNobodyIsForgotten(t *testing.T) {
+	t.Parallel()
+	b := &backlogs{fixture: newFixture(t, vfs.NewMem()), t: t, window: 8, work: map[string][]*Item{}, seen: map[ID]bool{}}
+	const all = 8 + 3 + 20*3
+	for i := range 8 { // they fill the window, and are behind nobody
+		b.add(t, b.item(fmt.Sprintf("one%d.test", i), "u"))
+	}
+	b.pass(1e9)
+	for i := range all - 8 {
+		b.add(t, b.item(fmt.Sprintf("more%d.test", i%21), "u"))
+	}
+	b.pass(5e9)
+	for round := 0; len(b.seen) < all; round++ {
+		b.take()
+		due, ok, err := b.Next(t.Context())
+		select {
+		case <-b.Wake():
+		default:
+		}
+		for name, items := range b.work {
+			b.deliver(name, len(items))
+		}
+		woken := false
+		select {
+		case <-b.Wake():
+			woken = true
+		default:
+		}
+		if err != nil || len(b.seen) < all && !woken && (!ok || due.After(b.clock())) {
+			t.Fatalf("after %d rounds %d of %d are done, and the next is due at %v, %v: %v", round, len(b.seen), all, due, ok, err)
+		}
+	}
+}

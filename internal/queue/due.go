@@ -194,12 +194,12 @@ func (s *search) look(c candidate) bool {
 	return true
 }
 
-// Next gives the time at which the next item is due that nobody works on and whose destination is not behind; false when
-// there is none. For those that are behind, Wake is signalled in time.
+// Next gives the time at which the next item is due that nobody works on; false when there is none. It knows nothing of
+// destinations that are behind and have their share in work: Wake is signalled when they may go on.
 func (q *Queue) Next(ctx context.Context) (due time.Time, ok bool, err error) {
 	var least uint64
 	err = q.kv.View(ctx, nil, func(r kv.Reader) error {
-		ok = false
+		least, ok = q.unattended()
 		for p := range uint16(partitions) {
 			if !q.ownsPartition(p) {
 				continue
