@@ -175,3 +175,32 @@ func TestNobodyIsForgotten(t *testing.T) {
 		}
 	}
 }
+
+// TestLateCommit: a row that is due before those of its destination that were passed over, and committed after them, is read
+// with them.
+func TestLateCommit(t *testing.T) {
+	t.Parallel()
+	b := &backlogs{fixture: newFixture(t, vfs.NewMem()), t: t, window: 8, work: map[string][]*Item{}, seen: map[ID]bool{}}
+	late := b.item("one.test", "late")
+	b.pass(1e6)
+	const all = 6
+	for range all - 1 {
+		b.add(t, b.item("one.test", "u"))
+	}
+	b.take()
+	b.add(t, late)
+	for range 2 {
+		b.pass(5e9)
+		b.take()
+		if _, _, err := b.Next(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range all {
+		b.deliver("one.test", len(b.work["one.test"]))
+		b.take()
+	}
+	if len(b.seen) != all {
+		t.Errorf("%d of %d came", len(b.seen), all)
+	}
+}

@@ -182,7 +182,11 @@ func (s *search) look(c candidate) bool {
 	if q.leases[c.id.Number] != nil {
 		return true
 	}
-	if _, behind := q.behind[s.p][c.dest]; behind {
+	if b, behind := q.behind[s.p][c.dest]; behind {
+		if c.due < b.from { // it was committed after others that are due later
+			b.from = c.due
+			q.behind[s.p][c.dest] = b
+		}
 		return false
 	}
 	if share := q.share(c.dest, s.room); !s.peek && q.inWork(c.dest)+s.counted[c.dest] >= share {
