@@ -17,6 +17,10 @@ const (
 	maxReport   = 10 << 20 // octets, unpacked
 	maxPolicies = 10_000
 	maxFailures = 50_000 // of all policies
+
+	// What is looked at before anything is made of the text, as three octets can be an object of two hundred.
+	maxObjects = 3*maxPolicies + maxFailures + 100
+	maxCommas  = 1_000_000
 )
 
 // Read reads a report, compressed or not. It is tolerant: foreign senders leave fields out, or write one text where a
@@ -26,11 +30,37 @@ func Read(r io.Reader) (*Report, error) {
 	if err != nil {
 		return nil, err
 	}
+	if objects, commas := sizeOf(b); objects > maxObjects || commas > maxCommas {
+		return nil, tooMany()
+	}
 	out := new(Report)
 	if err := json.Unmarshal(b, out); err != nil {
 		return nil, &mail.Error{Op: "tlsrpt.read", Kind: mail.Invalid, Text: "not the JSON of a report on TLS", Err: err}
 	}
 	return out, out.check()
+}
+
+func tooMany() error {
+	return mail.E("tlsrpt.read", mail.TooMany, "the report has more than %d policies or %d failures", maxPolicies, maxFailures)
+}
+
+// sizeOf counts what stands outside the strings of a text of JSON: objects, and the commas between whatever it holds.
+func sizeOf(b []byte) (objects, commas int) {
+	inString := false
+	for i := 0; i < len(b); i++ {
+		switch c := b[i]; {
+		case c == '"':
+			inString = !inString
+		case inString && c == '\\':
+			i++
+		case inString:
+		case c == '{':
+			objects++
+		case c == ',':
+			commas++
+		}
+	}
+	return objects, commas
 }
 
 // unpack gives the text of a report, whichever way it comes, within its bounds.
@@ -73,7 +103,7 @@ func (r *Report) check() error {
 	}
 	switch {
 	case len(r.Policies) > maxPolicies || failures > maxFailures:
-		return mail.E("tlsrpt.read", mail.TooMany, "the report has more than %d policies or %d failures", maxPolicies, maxFailures)
+		return tooMany()
 	case r.Range.Start.IsZero() && r.ID == "" && len(r.Policies) == 0:
 		return mail.E("tlsrpt.read", mail.Invalid, "the JSON is no report on TLS: neither date-range nor report-id nor policies")
 	}

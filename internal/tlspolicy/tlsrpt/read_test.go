@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"os"
 	"reflect"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
@@ -109,6 +110,28 @@ func TestReadRefuses(t *testing.T) {
 		if r, err := ReadAny(strings.NewReader(c.text)); mail.KindOf(err) != c.want {
 			t.Errorf("%s: %+v, %v", c.name, r, err)
 		}
+	}
+}
+
+// TestReadMemory: a report of some kilobytes that unpacks to millions of small things is refused before they are made.
+func TestReadMemory(t *testing.T) { // not parallel: it measures
+	for name, text := range map[string]string{
+		"policies": `{"policies":[` + strings.Repeat(`{},`, 3<<20) + `{}]}`,
+		"failures": `{"policies":[{"failure-details":[` + strings.Repeat(`{},`, 3<<20) + `{}]}]}`,
+		"hosts":    `{"policies":[{"policy":{"mx-host":[` + strings.Repeat(`"",`, 3<<20) + `""]}}]}`,
+	} {
+		bomb := bytes.NewReader(packed(t, []byte(text)))
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, err := Read(bomb)
+		runtime.ReadMemStats(&after)
+		if made := (after.TotalAlloc - before.TotalAlloc) >> 20; !mail.Is(err, mail.TooMany) || made > 100 {
+			t.Errorf("%s: %v after %d MiB", name, err, made)
+		}
+	}
+	braces := `{"report-id":"1","contact-info":"\\\"` + strings.Repeat("{,", maxCommas+1) + `"}`
+	if _, err := Read(strings.NewReader(braces)); err != nil {
+		t.Errorf("what stands in a string counts: %v", err)
 	}
 }
 
