@@ -15,7 +15,7 @@ import (
 
 // Bounds of one attempt.
 const (
-	maxVisits   = 5   // addresses connected to
+	maxVisits   = 5   // addresses connected to; sessions beyond the first of a host that takes few messages over each are not counted
 	maxMessages = 100 // over one session
 )
 

@@ -35,12 +35,16 @@ func (v *visit) visitAll(plan route.Plan) {
 			t, ok = v.target(*at, plan.Named(), d)
 		}
 		for v.full = ok; v.full && !v.over(); {
+			left := len(v.pending)
+			v.full = false
+			v.visit(t, s.addr)
+			if v.full && len(v.pending) < left {
+				continue // the host wants the others over another session: it is no address more
+			}
 			v.visited++
 			if !is4(s.addr) {
 				v.six++
 			}
-			v.full = false
-			v.visit(t, s.addr)
 		}
 	}
 }

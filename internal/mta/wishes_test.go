@@ -157,6 +157,7 @@ func TestLimits(t *testing.T) {
 		{name: "none", want: []int{7}, opened: 1},
 		{name: "RCPTMAX", limits: map[string]int{"RCPTMAX": 3}, want: []int{3, 3, 1}, opened: 1},
 		{name: "MAILMAX", limits: map[string]int{"RCPTMAX": 3, "MAILMAX": 2}, want: []int{3, 3, 1}, opened: 2},
+		{name: "one by one", limits: map[string]int{"RCPTMAX": 1, "MAILMAX": 1}, want: []int{1, 1, 1, 1, 1, 1, 1}, opened: 7},
 		{name: "452", room: 3, want: []int{7, 4, 1}, opened: 1},
 		{name: "both", limits: map[string]int{"RCPTMAX": 5}, room: 3, want: []int{5, 4, 1}, opened: 1},
 	} {
