@@ -19,27 +19,26 @@ const maxReportStatus = 256 << 10
 
 // readReports looks into what comes with the null sender to an address that names a recipient (VERP) of a bulk sender of
 // ours: a report of a hard bounce puts that recipient on the suppression list. The recipients that the report itself names
-// count for nothing, as forwards change them and anybody can write them.
+// count for nothing, as forwards change them and anybody can write them; and a report has one recipient, so that nobody
+// forges one for a thousand.
 func (m *MTA) readReports(ctx context.Context, in Incoming) {
-	if m.o.Suppress == nil || in.Submitted || !in.Envelope.From.IsNull() || !in.Message.Root().Is("multipart/report") {
+	if m.o.Suppress == nil || in.Submitted || !in.Envelope.From.IsNull() || len(in.Envelope.Recipients) != 1 || !in.Message.Root().Is("multipart/report") {
 		return
 	}
-	for _, r := range in.Envelope.Recipients {
-		to, ok := m.namedBy(ctx, r.Address)
-		if !ok {
-			continue
-		}
-		failure, ok := failureIn(ctx, in.Message.Root(), in.Message.Open)
-		if !ok {
-			return // one message has one content
-		}
-		s := directory.Suppression{Address: to, Source: directory.ByReport, Reason: failure.Diagnostic, Since: m.o.Clock()}
-		if s.Reason == "" {
-			s.Reason = failure.Status.String()
-		}
-		s.Expires = s.Since.Add(reportKeeps)
-		m.addSuppression(ctx, s, "m-"+in.Message.ID().String())
+	to, ok := m.namedBy(ctx, in.Envelope.Recipients[0].Address)
+	if !ok {
+		return
 	}
+	failure, ok := failureIn(ctx, in.Message.Root(), in.Message.Open)
+	if !ok {
+		return
+	}
+	s := directory.Suppression{Address: to, Source: directory.ByReport, Reason: failure.Diagnostic, Since: m.o.Clock()}
+	if s.Reason == "" {
+		s.Reason = failure.Status.String()
+	}
+	s.Expires = s.Since.Add(reportKeeps)
+	m.addSuppression(ctx, s, "m-"+in.Message.ID().String())
 }
 
 // namedBy gives the recipient that an address of one of our bulk senders names.

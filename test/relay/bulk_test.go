@@ -86,11 +86,18 @@ func TestVERP(t *testing.T) {
 		c.Want("354", "DATA")
 		c.Want("250", "%s.", bounced(r.to, r.action, r.status))
 	}
+	c := harness.SMTP(t, w.Addr("smtp")) // one report is about one recipient
+	c.Want("250", "MAIL FROM:<>")
+	for _, to := range []string{"busy", "tag+x"} {
+		c.Want("250", "RCPT TO:<alice+%s=sink.test@postel.test>", to)
+	}
+	c.Want("354", "DATA")
+	c.Want("250", "%s.", bounced(alice, "failed", "5.1.1"))
 	list := w.objects(t, "suppression", "list")
 	if len(list) != 1 || list[0]["address"] != "left@sink.test" || list[0]["source"] != "report" || list[0]["reason"] != "550 5.1.1 left us" || list[0]["expires"] == nil {
 		t.Errorf("%v", list)
 	}
-	if n := len(w.Inbox(alice, password)); n != 4 {
-		t.Errorf("alice has %d of 4 reports", n)
+	if n := len(w.Inbox(alice, password)); n != 5 {
+		t.Errorf("alice has %d of 5 reports", n)
 	}
 }
