@@ -68,9 +68,10 @@ func (w *DirectWriter) flush() error {
 		w.plain = !w.direct
 	}
 	n, err := w.f.Write(w.buf)
-	if w.direct && n == 0 && errors.Is(err, syscall.EINVAL) && setDirect(w.f, false) { // other blocks than ours
+	// The disk has other blocks than ours, or wrote a part that ends within one.
+	if w.direct && errors.Is(err, syscall.EINVAL) && setDirect(w.f, false) {
 		w.direct, w.plain = false, true
-		_, err = w.f.Write(w.buf)
+		_, err = w.f.Write(w.buf[n:])
 	}
 	w.buf = w.buf[:0]
 	if w.plain {
