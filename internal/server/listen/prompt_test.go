@@ -7,6 +7,9 @@ import (
 	"io"
 	"net"
 	"os"
+	"runtime"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -100,5 +103,54 @@ func TestPromptFew(t *testing.T) {
 	s.open.Store(1000)
 	if s.fewOpen() {
 		t.Error("1000 are few")
+	}
+}
+
+// TestPromptTogether: two that read at once, as when a session ends in disorder while another goroutine waits for its peer, get
+// each octet once, and a close wakes both.
+func TestPromptTogether(t *testing.T) {
+	t.Parallel()
+	c, peer := promptPair(t, New(Options{}))
+	const sent = 300
+	var got [256]atomic.Int32
+	var all sync.WaitGroup
+	for range 2 {
+		all.Go(func() {
+			b := make([]byte, 1)
+			for {
+				n, err := c.Read(b)
+				if err != nil {
+					if !errors.Is(err, net.ErrClosed) {
+						t.Error(err)
+					}
+					return
+				}
+				if n == 1 {
+					got[b[0]].Add(1)
+				}
+			}
+		})
+	}
+	for i := range sent {
+		if _, err := peer.Write([]byte{byte(i % 100)}); err != nil {
+			t.Fatal(err)
+		}
+		for read := int32(0); read <= int32(i); {
+			read = 0
+			for k := range got {
+				read += got[k].Load()
+			}
+			if t.Failed() {
+				return
+			}
+			runtime.Gosched()
+		}
+	}
+	_ = c.Close()
+	all.Wait()
+	for i := range 100 {
+		if n := got[i].Load(); n != sent/100 {
+			t.Errorf("%d came %d times", i, n)
+		}
 	}
 }

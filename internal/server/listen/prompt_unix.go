@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"runtime"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -22,6 +23,7 @@ type prompt struct {
 	*net.TCPConn
 	server *Server
 	raw    syscall.RawConn       // nil: the system has none
+	mu     sync.Mutex            // guards what follows: one Read at a time, as in net
 	slow   bool                  // the peer's last answer took long
 	try    func(fd uintptr) bool // p.once, bound once
 	reader promptReader
@@ -48,6 +50,8 @@ func (p *prompt) Read(b []byte) (int, error) {
 	if p.raw == nil || len(b) == 0 {
 		return p.TCPConn.Read(b)
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.reader = promptReader{b: b}
 	r := &p.reader
 	err := p.raw.Read(p.try)
