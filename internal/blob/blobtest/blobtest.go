@@ -165,6 +165,8 @@ func testList(t *testing.T, l *backend) {
 }
 
 func testParallel(t *testing.T, l *backend) {
+	// One stays: versitygw removes a directory that became empty while another object is just put there, and refuses that.
+	put(t, l, l.ids.New(time.Now()), []byte("stays"))
 	var wg sync.WaitGroup
 	for i := range 8 {
 		wg.Go(func() {
