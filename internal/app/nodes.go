@@ -19,10 +19,9 @@ func (n *node) join(ctx context.Context) (err error) {
 	if !n.shared() || n.offline {
 		return nil
 	}
-	n.nodes, err = lease.Join(ctx, lease.Options{KV: n.kv, Bus: n.bus, Name: string(n.Config.Hostname), Clock: n.clock, Log: n.Log})
-	if err == nil {
-		n.ids.Share(n.nodes.Slot())
-	}
+	n.nodes, err = lease.Join(ctx, lease.Options{
+		KV: n.kv, Bus: n.bus, Name: string(n.Config.Hostname), Clock: n.clock, Log: n.Log, Joined: n.ids.Share,
+	})
 	return err
 }
 
@@ -37,7 +36,6 @@ func (n *node) follow(ctx context.Context) error {
 			n.Log.Warn("large bodies are files, which other nodes find only where all share that directory; storage.blobs may name a bucket", "nodes", len(m))
 		}
 		others = len(m)
-		n.ids.Share(n.nodes.Slot()) // another one after an eviction
 		if err := n.queue.Balance(ctx, len(m)); err != nil && ctx.Err() == nil {
 			n.Log.Warn("the queue cannot be divided among the nodes", "err", err)
 		}

@@ -284,6 +284,31 @@ func FuzzRows(f *testing.F) {
 	})
 }
 
+// deaf is a store whose list of nodes cannot be read.
+type deaf struct{ kv.Store }
+
+func (deaf) View(context.Context, []kv.Key, func(kv.Reader) error) error {
+	return errors.New("no answer")
+}
+
+// TestJoined: a node that was evicted and joins anew uses its new slot at once, also when the store does not answer the next
+// question: its old one is free for others.
+func TestJoined(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	told := -1
+	n, err := Join(t.Context(), Options{KV: p.kv, Clock: p.clock, Joined: func(slot int) { told = slot }})
+	if err != nil || told != n.Slot() {
+		t.Fatal(told, err)
+	}
+	old := n.ID()
+	p.live(3*DefaultTTL, p.join("other")) // takes it for dead
+	n.o.KV, told = deaf{p.kv}, -1
+	if err := n.Tick(t.Context()); err == nil || n.ID() == old || told != n.Slot() {
+		t.Errorf("slot %d is used, %d is the node's (%v)", told, n.Slot(), err)
+	}
+}
+
 // TestSlots: no two members have the same slot, also when their random numbers would, and after evictions.
 func TestSlots(t *testing.T) {
 	t.Parallel()

@@ -28,6 +28,8 @@ type Options struct {
 	Name  string           // shown to people: the host's name
 	Clock func() time.Time // nil is time.Now; only differences count
 	Log   *slog.Logger     // nil is none
+	// Joined is told the slot (see Node.Slot) at each joining, at once: the one before may be another's already. May be nil.
+	Joined func(slot int)
 }
 
 // ErrLost says that a lease, or the membership under which it was held, is another's now; its Kind is Busy. Nothing
@@ -105,8 +107,11 @@ func (n *Node) join(ctx context.Context) error {
 		return err
 	}
 	n.mu.Lock()
-	defer n.mu.Unlock()
 	n.id, n.until = id, start.Add(n.o.TTL)
+	n.mu.Unlock()
+	if n.o.Joined != nil {
+		n.o.Joined(slotOf(id))
+	}
 	return nil
 }
 

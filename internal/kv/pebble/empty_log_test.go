@@ -30,12 +30,9 @@ func TestEmptyLog(t *testing.T) {
 	}
 	twice := func(fs vfs.Crashable) {
 		t.Helper()
-
 		s := must(Open(small(fs)))
-
 		set(s, "first")
 		after := fs.Crash(100, 1)
-
 		if err := s.Close(); err != nil {
 			t.Fatal(err)
 		}
