@@ -91,6 +91,7 @@ func TestLoginRefused(t *testing.T) {
 	for _, c := range []struct{ name, offer, reply, last string }{
 		{"refused", "PLAIN", "535 5.7.8 bad credentials", "454 4.7.8 our login was refused: 535 5.7.8 bad credentials"},
 		{"nonsense", "PLAIN", "550 5.1.1 what?", "454 4.7.8 our login was refused: 550 5.1.1 what?"},
+		{"repeated", "PLAIN", "535 5.7.8 not AUTH PLAIN AG1lAGh1c2gtaHVzaA== nor hush-hush", "454 4.7.8 our login was refused: 535 5.7.8 not AUTH PLAIN (secret) nor (secret)"},
 		{"later", "PLAIN", "454 4.7.0 try later", "454 4.7.0 try later"},
 		{"no mechanism", "GSSAPI", "235 in", "451 4.7.0 no login is possible: the server offers no mechanism that we have a secret for"},
 		{"SCRAM without proof", "SCRAM-SHA-256", "235 2.7.0 in", "454 4.7.8 our login failed: the server did not prove that it knows the password"},

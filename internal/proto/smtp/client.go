@@ -54,6 +54,8 @@ type Client struct {
 	dirty      bool  // a transaction may be open in the server
 	noChunks   bool  // no BDAT: the server does not know it, though it said so
 	dead       error // why the connection is of no more use
+
+	secrets [][]byte // of the login that is going on
 }
 
 // Limits of what a server may say.
@@ -227,6 +229,21 @@ func (c *Client) write(line string, secret bool) {
 	_, _ = c.w.WriteString("\r\n")
 }
 
+// conceal keeps a secret that was said out of transcripts and results, should the server repeat it. What is shorter than
+// four octets stands in every other word.
+func (c *Client) conceal(secret string) {
+	if len(secret) >= 4 {
+		c.secrets = append(c.secrets, []byte(secret))
+	}
+}
+
+func (c *Client) withoutSecrets(line []byte) []byte {
+	for _, s := range c.secrets {
+		line = bytes.ReplaceAll(line, s, []byte("(secret)"))
+	}
+	return line
+}
+
 // command says a line and hears the reply. An error means that the connection is broken.
 func (c *Client) command(op, line string, secret bool, d time.Duration) (Reply, error) {
 	if c.dead != nil {
@@ -256,7 +273,11 @@ func (c *Client) reply(op string, d time.Duration) (Reply, error) {
 			return Reply{}, c.broken(op, err)
 		}
 		line = bytes.TrimRight(line, "\r\n")
-		c.o.Trace(observe.Theirs, line, false)
+		told := c.withoutSecrets(line)
+		c.o.Trace(observe.Theirs, told, false)
+		if !bytes.HasPrefix(line, []byte("334")) { // a challenge has to stay as it is
+			line = told
+		}
 		code, e, text, more, err := ParseReplyLine(line)
 		if err != nil || len(r.Lines) == maxReplyLines {
 			return Reply{}, c.broken(op, mail.E("smtp", mail.Invalid, "not a reply of SMTP"))

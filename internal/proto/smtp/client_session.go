@@ -172,6 +172,9 @@ func (c *Client) logIn(ctx context.Context, mech string, cred sasl.Credentials) 
 	if err != nil {
 		return err
 	}
+	defer func() { c.secrets = nil }()
+	c.conceal(cred.Password)
+	c.conceal(cred.Token)
 	return c.exchange(x, "AUTH "+strings.ToUpper(mech))
 }
 
@@ -181,6 +184,7 @@ const maxCommand = 512
 // exchange goes through a login. An initial response that makes the command too long follows by itself (RFC 4954 §4).
 func (c *Client) exchange(x sasl.ClientExchange, line string) error {
 	initial := x.Initial()
+	c.conceal(sasl.EncodeInitial(initial))
 	if with := line + " " + sasl.EncodeInitial(initial); initial != nil && len(with)+2 <= maxCommand {
 		line, initial = with, nil
 	}
@@ -204,6 +208,7 @@ func (c *Client) exchange(x sasl.ClientExchange, line string) error {
 			}
 			return err
 		}
+		c.conceal(line)
 	}
 }
 
