@@ -153,5 +153,8 @@ func readTime(s string) (time.Time, error) {
 		return time.Time{}, nil
 	}
 	t, err := time.Parse(time.RFC3339, s)
-	return t.UTC(), err
+	if t = t.UTC(); err == nil && (t.Year() < 0 || t.Year() > 9999) { // it could not be written again
+		err = errors.New("a year that cannot be")
+	}
+	return t, err
 }

@@ -98,6 +98,8 @@ func TestReadRefuses(t *testing.T) {
 		{"no report", "{}", mail.Invalid},
 		{"another type", `{"policies":{}}`, mail.Invalid},
 		{"a date that is none", `{"report-id":"1","date-range":{"start-datetime":"yesterday"}}`, mail.Invalid},
+		{"a year that JSON does not have", `{"report-id":"1","date-range":{"start-datetime":"9999-12-31T23:00:00-02:00"}}`, mail.Invalid},
+		{"a year before the first", `{"report-id":"1","date-range":{"end-datetime":"0000-01-01T00:00:00+02:00"}}`, mail.Invalid},
 		{"below zero", `{"report-id":"1","policies":[{"summary":{"total-failure-session-count":-1}}]}`, mail.Invalid},
 		{"policies without end", many, mail.TooMany},
 		{"a bomb", string(bomb), mail.TooLarge},
