@@ -79,8 +79,8 @@ func (l *lane) count(n int) {
 	}
 }
 
-// take counts a message that goes now, or tells when one may go.
-func (l *lane) take(now time.Time) (wait time.Time, ok bool) {
+// take counts n messages that go now, one after the other, or tells when the first may go.
+func (l *lane) take(now time.Time, n int) (wait time.Time, ok bool) {
 	if l == nil || l.limits.PerMinute <= 0 {
 		return now, true
 	}
@@ -90,7 +90,7 @@ func (l *lane) take(now time.Time) (wait time.Time, ok bool) {
 	if saved := now.Add(-laneBurst); l.next.Before(saved) {
 		l.next = saved
 	}
-	l.next = l.next.Add(time.Minute / time.Duration(l.limits.PerMinute))
+	l.next = l.next.Add(time.Duration(n) * time.Minute / time.Duration(l.limits.PerMinute))
 	return now, true
 }
 
@@ -103,12 +103,25 @@ func (s *scheduler) mayGo(d *destination) bool {
 	}
 	at, ok := d.win.resume, false
 	if !d.win.paused(now) {
-		at, ok = d.lane.take(now)
+		at, ok = d.lane.take(now, messages(d.ready[0]))
 	}
 	if !ok {
 		s.resumeAt(max(at.Sub(now), resumeEvery))
 	}
 	return ok
+}
+
+// messages is how many an item is for its host: with VERP each recipient gets one.
+func messages(it *queue.Item) (n int) {
+	if !it.VERP {
+		return 1
+	}
+	for i := range it.Recipients {
+		if it.Recipients[i].State == queue.Waiting {
+			n++
+		}
+	}
+	return max(n, 1)
 }
 
 // resumeAt has destinations looked at again after a time. Under the lock.

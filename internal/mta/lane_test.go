@@ -54,6 +54,30 @@ func TestRouteRate(t *testing.T) {
 	})
 }
 
+// TestRouteRateVERP: where each recipient gets a message of its own, each counts.
+func TestRouteRateVERP(t *testing.T) {
+	t.Parallel()
+	bubble(t, by(route.Limits{PerMinute: 60}), func(t *testing.T, f *fixture) {
+		for i := range 30 {
+			var to []string
+			for n := range 10 {
+				to = append(to, fmt.Sprintf("u%d@d%d.test", n, i%7))
+			}
+			msg := f.message(sample)
+			if _, err := f.Accept(t.Context(), Incoming{Envelope: envelope("x@postel.test", to...), Message: msg, Bulk: true, VERP: true}); err != nil {
+				t.Fatal(err)
+			}
+			msg.Discard()
+		}
+		for minute := 1; minute <= 4; minute++ {
+			pass(time.Minute)
+			if n, _ := relayedTo(f); n < minute*60-12 || n > minute*60+12 {
+				t.Errorf("%d messages after %d minutes", n, minute)
+			}
+		}
+	})
+}
+
 // TestRouteSessions: the domains of a route share its sessions, also when one of them has a long backlog.
 func TestRouteSessions(t *testing.T) {
 	t.Parallel()
