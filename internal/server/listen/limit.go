@@ -17,6 +17,7 @@ type Limits struct {
 type Limiter struct {
 	limits  Limits
 	crowded atomic.Bool
+	awake   atomic.Bool // see prompt
 
 	mu    sync.Mutex
 	total int

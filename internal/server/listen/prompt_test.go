@@ -96,6 +96,42 @@ func TestPromptSleeps(t *testing.T) {
 	}
 }
 
+// TestPromptDrip: nobody stays awake for the rest of what a peer lets drip without an answer, and only one of all servers that share
+// their limits does for an answer.
+func TestPromptDrip(t *testing.T) {
+	t.Parallel()
+	limiter := NewLimiter(Limits{})
+	s, other := New(Options{Limiter: limiter}), New(Options{Limiter: limiter})
+	c, peer := promptPair(t, s)
+	p := c.(*prompt)
+	b := make([]byte, 1)
+	drip := func() (awake bool) {
+		_, _ = peer.Write(b)
+		if _, err := c.Read(b); err != nil {
+			t.Fatal(err)
+		}
+		p.reader = promptReader{heard: !p.spoke.Load()} // a Read that finds nothing
+		defer p.rest()
+		return p.stay()
+	}
+	for range 3 {
+		if p.slow = false; drip() {
+			t.Fatal("awake for a peer that was not spoken to")
+		}
+	}
+	if _, err := c.Write(b); err != nil {
+		t.Fatal(err)
+	}
+	p.reader, p.slow = promptReader{heard: !p.spoke.Load()}, false
+	if awake := p.stay(); awake != s.fewOpen() || other.awake.Load() != awake {
+		t.Error("awake for an answer:", awake, other.awake.Load())
+	}
+	p.rest()
+	if drip(); other.awake.Load() {
+		t.Error("the turn was not given back")
+	}
+}
+
 // TestPromptFew: with many sessions open nobody stays awake.
 func TestPromptFew(t *testing.T) {
 	t.Parallel()

@@ -8,6 +8,7 @@ import (
 	"net"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -18,10 +19,13 @@ const promptTime = 100 * time.Microsecond
 // prompt is a connection whose reader stays awake for a moment. To put a session to sleep and to wake it, with the processor
 // that it slept on, takes longer than a peer on the same machine or network segment takes for its next command. So who waits for
 // one that answered that fast the last time asks again instead of sleeping, for promptTime at most; others may run in
-// between. Only one session of a Server does so at a time, and only while hardly any other is open: with many, no processor sleeps.
+// between. It does so only when it has said something since the last Read: a peer that lets its octets drip would keep a
+// processor busy for nothing. Only one session of the Servers that share a Limiter does so at a time, and only while hardly any
+// other is open: with many, no processor sleeps.
 type prompt struct {
 	*net.TCPConn
 	server *Server
+	spoke  atomic.Bool           // something was written since the last Read
 	raw    syscall.RawConn       // nil: the system has none
 	mu     sync.Mutex            // guards what follows: one Read at a time, as in net
 	slow   bool                  // the peer's last answer took long
@@ -42,7 +46,14 @@ type promptReader struct {
 	n     int
 	err   error
 	since time.Time // when there was nothing to read; zero: there was
+	heard bool      // nothing was said to the peer since the last one
 	awake bool      // has the turn to stay awake
+}
+
+// Write implements net.Conn.
+func (p *prompt) Write(b []byte) (int, error) {
+	p.spoke.Store(true)
+	return p.TCPConn.Write(b)
 }
 
 // Read implements net.Conn.
@@ -52,7 +63,7 @@ func (p *prompt) Read(b []byte) (int, error) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.reader = promptReader{b: b}
+	p.reader = promptReader{b: b, heard: !p.spoke.Swap(false)}
 	r := &p.reader
 	err := p.raw.Read(p.try)
 	if !r.since.IsZero() {
@@ -105,7 +116,7 @@ func (p *prompt) stay() bool {
 	switch {
 	case r.since.IsZero():
 		r.since = time.Now()
-		r.awake = !p.slow && p.server.fewOpen() && p.server.awake.CompareAndSwap(false, true)
+		r.awake = !p.slow && !r.heard && p.server.fewOpen() && p.server.awake.CompareAndSwap(false, true)
 	case time.Since(r.since) > promptTime:
 		return false
 	}

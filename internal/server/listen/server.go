@@ -54,7 +54,7 @@ type Server struct {
 	cancel context.CancelFunc
 
 	open, accepted, refused, panics atomic.Int64
-	awake                           atomic.Bool // see prompt
+	awake                           *atomic.Bool // see prompt
 
 	free chan *Conn // to goroutines that wait for a session
 
@@ -76,9 +76,13 @@ func New(o Options) *Server {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
+	awake := new(atomic.Bool)
+	if o.Limiter != nil {
+		awake = &o.Limiter.awake
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	return &Server{
-		o: o, ctx: ctx, cancel: cancel, free: make(chan *Conn),
+		o: o, ctx: ctx, cancel: cancel, awake: awake, free: make(chan *Conn),
 		listeners: map[net.Listener]struct{}{}, conns: map[*Conn]struct{}{},
 	}
 }
