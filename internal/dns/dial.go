@@ -19,7 +19,7 @@ type Dialer struct {
 	Dial     func(ctx context.Context, network, addr string) (net.Conn, error) // nil is net.Dialer's
 	Port     uint16                                                            // in place of the one asked for; 0 is that one
 	Loopback bool                                                              // hosts may be on this machine
-	Outside  bool                                                              // hosts may not be in private networks either (RFC 1918, RFC 4193)
+	Outside  bool                                                              // hosts may not be in private networks either (RFC 1918, RFC 4193, RFC 6598)
 	Timeout  time.Duration                                                     // of one address
 }
 
@@ -62,12 +62,23 @@ func (d *Dialer) DialContext(ctx context.Context, network, hostport string) (net
 	return nil, err
 }
 
+// What leads into private networks besides their own addresses: the space that providers share with customers, where some
+// clouds have their services (RFC 6598 §7), and IPv4 behind NAT64 (RFC 6052 §2.1).
+var (
+	shared = netip.MustParsePrefix("100.64.0.0/10")
+	nat64  = netip.MustParsePrefix("64:ff9b::/96")
+)
+
 func (d *Dialer) usable(ip netip.Addr) bool {
+	if nat64.Contains(ip) {
+		b := ip.As16()
+		ip = netip.AddrFrom4([4]byte(b[12:]))
+	}
 	switch {
 	case ip.IsUnspecified(), ip.IsMulticast(), ip.IsLinkLocalUnicast():
 		return false
 	case ip.IsLoopback():
 		return d.Loopback
 	}
-	return !d.Outside || !ip.IsPrivate()
+	return !d.Outside || !ip.IsPrivate() && !shared.Contains(ip)
 }

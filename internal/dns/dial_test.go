@@ -29,6 +29,11 @@ private.test A 10.0.0.1
 private.test AAAA fd00::1
 public.test A 192.0.2.1
 public.test AAAA 2001:db8::1
+shared.test A 100.100.100.200
+shared.test AAAA 64:ff9b::a00:1
+behind.test AAAA 64:ff9b::7f00:1
+behind.test AAAA 64:ff9b::a9fe:a9fe
+behind.test AAAA 64:ff9b::c000:201
 many.test A 192.0.2.1
 many.test A 192.0.2.2
 many.test A 192.0.2.3
@@ -47,6 +52,9 @@ many.test A 192.0.2.5
 		{"inside.test:443", dns.Dialer{}, ""},
 		{"inside.test:443", dns.Dialer{Loopback: true}, "127.0.0.1:443 [::1]:443 127.0.0.1:443"},
 		{"private.test:443", dns.Dialer{Outside: true}, ""},
+		{"shared.test:443", dns.Dialer{Outside: true}, ""},
+		{"shared.test:443", dns.Dialer{}, "100.100.100.200:443 [64:ff9b::a00:1]:443"},
+		{"behind.test:443", dns.Dialer{}, "[64:ff9b::c000:201]:443"},
 		{"private.test:443", dns.Dialer{}, "10.0.0.1:443 [fd00::1]:443"},
 		{"public.test:8443", dns.Dialer{Outside: true}, "192.0.2.1:8443 [2001:db8::1]:8443"},
 		{"public.test:443", dns.Dialer{Port: 8443}, "192.0.2.1:8443 [2001:db8::1]:8443"},
