@@ -117,3 +117,21 @@ func TestLoginRefused(t *testing.T) {
 		})
 	}
 }
+
+// TestLoginForgotten: mail waits also where a host that took our login wants one at MAIL (RFC 4954 §6).
+func TestLoginForgotten(t *testing.T) {
+	t.Parallel()
+	for _, user := range []string{"me", ""} {
+		s := &sink{ehlo: []string{"250-AUTH PLAIN"}, replies: map[string]string{"AUTH": "235 2.7.0 in", "MAIL": "530 5.7.57 not authenticated"}}
+		f := withSink(t, s, func(o *Options) { o.Router = loginRouter{user: user, password: "hush-hush"} })
+		f.mustAccept("alice@postel.test", "a@remote.test")
+		if user == "" { // who says so of us without a login means it
+			until(t, "the report", func() bool { return len(f.mailbox(alice, "INBOX")) == 1 })
+			continue
+		}
+		until(t, "the attempt", func() bool { i := f.items(); return len(i) == 1 && i[0].Recipients[0].Attempts == 1 })
+		if got := f.items()[0].Recipients[0].Last.String(); got != "454 4.7.8 the host wants a login after ours: 530 5.7.57 not authenticated" {
+			t.Error(got)
+		}
+	}
+}

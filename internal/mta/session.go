@@ -23,6 +23,7 @@ type session struct {
 	local  netip.Addr // ours
 	// noChunks is called when the host turns out not to know BDAT though it offers CHUNKING.
 	noChunks func()
+	loggedIn bool
 }
 
 func (s *session) send(ctx context.Context, e mail.Envelope, body *lazyBody) ([]mail.Result, error) {
@@ -33,7 +34,7 @@ func (s *session) send(ctx context.Context, e mail.Envelope, body *lazyBody) ([]
 	}()
 	form, convert := s.converts(&e)
 	if !convert {
-		return s.client.Send(ctx, e, body)
+		return s.verdicts(s.client.Send(ctx, e, body))
 	}
 	r, err := message.Recode(body.again, form)
 	if err != nil {
@@ -45,7 +46,19 @@ func (s *session) send(ctx context.Context, e mail.Envelope, body *lazyBody) ([]
 		e.Content = mail.ContentKnown
 	}
 	e.Body = mail.Body7Bit // the client asks for what the content needs
-	return s.client.Send(ctx, e, r)
+	return s.verdicts(s.client.Send(ctx, e, r))
+}
+
+// verdicts says 530 in a session that logged in as what it is (RFC 4954 §6): the host has forgotten our login, or takes it
+// for nothing. That is no verdict on the message.
+func (s *session) verdicts(results []mail.Result, err error) ([]mail.Result, error) {
+	for i, r := range results {
+		if s.loggedIn && r.Code == 530 {
+			results[i].Scope, results[i].Code, results[i].Enhanced = mail.ScopeHost, 454, mail.Enhanced{4, 7, 8}
+			results[i].Text = "the host wants a login after ours: " + r.String()
+		}
+	}
+	return results, err
 }
 
 // converts tells whether a message has to be converted for this host, and into what (RFC 6152 §3, RFC 3030 §3). Lines
@@ -157,7 +170,7 @@ func (m *MTA) connect(ctx context.Context, h target, addr netip.AddrPort, secure
 		Remote: conn.RemoteAddr().String(),
 	})
 	h.note(g)
-	s := &session{glass: g, local: ipOf(conn.LocalAddr()), noChunks: func() { m.chunkless.add(h.at(addr)) }, client: smtp.NewClient(conn, smtp.ClientOptions{
+	s := &session{glass: g, loggedIn: h.User != "", local: ipOf(conn.LocalAddr()), noChunks: func() { m.chunkless.add(h.at(addr)) }, client: smtp.NewClient(conn, smtp.ClientOptions{
 		Hello: string(m.o.Hostname), Host: h.Name,
 		LMTP: h.Proto == route.LMTP, NoChunks: m.chunkless.has(h.at(addr)), Trace: traceTo(g),
 	})}
