@@ -22,6 +22,12 @@ func (a *api) listRoutes(w http.ResponseWriter, r *http.Request) error {
 	return lines(w, each(list), func(v Route) Route { return v })
 }
 
+// Bounds of a route, those of the configuration.
+const (
+	maxRate     = 1_000_000
+	maxSessions = 10_000
+)
+
 func (a *api) addRoute(w http.ResponseWriter, r *http.Request) error {
 	var in Route
 	if err := read(r, &in); err != nil {
@@ -31,7 +37,7 @@ func (a *api) addRoute(w http.ResponseWriter, r *http.Request) error {
 	if in.Domain, err = routeDomain(string(in.Domain)); err != nil {
 		return err
 	}
-	if min(in.Rate, in.Sessions) < 0 || min(in.First, in.Max, in.Lifetime) < 0 || max(in.First, in.Max, in.Lifetime) > 10*365*86_400 {
+	if min(in.Rate, in.Sessions) < 0 || in.Rate > maxRate || in.Sessions > maxSessions || min(in.First, in.Max, in.Lifetime) < 0 || max(in.First, in.Max, in.Lifetime) > 10*365*86_400 {
 		return mail.E("admin.route", mail.Invalid, "a bound of the route is out of range")
 	}
 	out, err := a.Accounts.AddRoute(r.Context(), in.Route, in.Replace)

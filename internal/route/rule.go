@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"postel/internal/mail"
 )
@@ -67,6 +68,9 @@ func (r Rule) complete() (Rule, error) {
 	}
 	if r.Proto != SMTP && r.Proto != LMTP || r.TLS != May && r.TLS != Must && r.TLS != Never {
 		return r, r.bad("proto is smtp or lmtp, tls is may, must or never")
+	}
+	if strings.ContainsFunc(r.User, unicode.IsControl) { // OAUTHBEARER and XOAUTH2 part their fields by one
+		return r, r.bad("its user has a control character")
 	}
 	var err error
 	if r.Sender, err = parseSender(r.Sender); err != nil {

@@ -93,6 +93,9 @@ func TestRouteCommand(t *testing.T) {
 		{"x.test --host smart.test --user me", "a login has a user and a password"},
 		{"x.test --host smart.test --user me --password hush-hush", "secrets stand elsewhere"},
 		{"x.test --host smart.test --user me --password file:" + secret + " --tls may", "a password needs tls must"},
+		{"x.test --host smart.test --rate 1000001", "out of range"},
+		{"x.test --host smart.test --sessions 10001", "out of range"},
+		{"x.test --host smart.test --user a\x01auth= --password file:" + secret, "control character"},
 		{"x.test --source 192.0.2.1 --source 192.0.2.2", "one address a family"},
 	} {
 		if out := postel(2, append([]string{"route", "add"}, strings.Fields(c.flags)...)...); !strings.Contains(out, c.why) {
