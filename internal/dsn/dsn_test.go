@@ -251,6 +251,12 @@ func TestHostileDiagnostic(t *testing.T) {
 	if err != nil || len(s.Recipients) != 2 || s.ReportingMTA != "mx.example.net" {
 		t.Errorf("%+v %v", s, err)
 	}
+	r.Recipients[0].Diagnostic = "550 \u202eno \u009b31mred\u0085"
+	r.Recipients[1].RemoteMTA, r.Recipients[1].Reason = "", "\u2066yes\u009d"
+	_, bodies, _ = parts(t, r, nil)
+	if !strings.Contains(bodies[0], " 550 no 31mred") || strings.ContainsAny(bodies[0], "\u202e\u2066\u0085\u009b\u009d") {
+		t.Errorf("%q", bodies[0])
+	}
 }
 
 func TestErrors(t *testing.T) {

@@ -3,6 +3,7 @@ package dsn
 import (
 	"fmt"
 	"strings"
+	"unicode"
 )
 
 // text gives the part for people, with LF line ends: for each language what to do, of whom, and what the hosts said.
@@ -103,13 +104,13 @@ func encodedLen(word string) (n int) {
 func (c Recipient) lines(l *language) []string {
 	var list []string
 	if c.Reason != "" {
-		list = append(list, oneLine(c.Reason))
+		list = append(list, said(c.Reason))
 	}
 	switch {
 	case c.Diagnostic != "" && c.RemoteMTA != "":
-		list = append(list, oneLine(fmt.Sprintf(l.said, c.RemoteMTA, c.Diagnostic)))
+		list = append(list, said(fmt.Sprintf(l.said, c.RemoteMTA, c.Diagnostic)))
 	case c.Diagnostic != "":
-		list = append(list, oneLine(c.Diagnostic))
+		list = append(list, said(c.Diagnostic))
 	case c.Reason == "":
 		list = append(list, fmt.Sprintf(l.status, c.Status))
 	}
@@ -124,6 +125,16 @@ const (
 	maxForeign = 4096
 	maxWord    = 900
 )
+
+// said gives what a host said for people to read: nothing in it commands a terminal, or turns the direction of what we say.
+func said(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) {
+			return -1
+		}
+		return r
+	}, oneLine(s))
+}
 
 // oneLine keeps foreign text within one line that can be folded to lines of 998 octets.
 func oneLine(s string) string {
