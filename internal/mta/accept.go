@@ -16,6 +16,9 @@ import (
 // maxAccounts is how many accounts one transaction locks; the recipients beyond become queue entries.
 const maxAccounts = 32
 
+// maxVERP is how many recipients an item has of a message that goes to each in a transaction of its own.
+const maxVERP = 10
+
 // maxTrace bounds the trace fields of one server, so that they fit in a prefix with Return-Path and Delivered-To.
 const maxTrace = 60 << 10
 
@@ -191,7 +194,7 @@ func (b *batch) forward(destination string, f mda.Forward) {
 	b.seen[name] = true
 	g := group{destination, f.Via, f.Foreign}
 	it := b.open[g]
-	if it == nil || len(it.Recipients) == queue.MaxRecipients {
+	if it == nil || len(it.Recipients) == b.most() {
 		it = b.item(destination, f.Via)
 		if f.Foreign {
 			it.Forwarder = f.Via.Domain
@@ -199,6 +202,15 @@ func (b *batch) forward(destination string, f mda.Forward) {
 		b.open[g] = it
 	}
 	it.Recipients = append(it.Recipients, queue.Recipient{Recipient: f.Recipient, Due: b.due()})
+}
+
+// most is how many recipients one item has. With VERP each has a transaction of its own, and what became of an item is
+// recorded once: so it has few, that a crash sends little twice and sessions share the work.
+func (b *batch) most() int {
+	if b.in.VERP {
+		return maxVERP
+	}
+	return queue.MaxRecipients
 }
 
 // due is when the message may go: at once, or when its sender wants it to (RFC 4865 §4.1). Urgent mail is due before it

@@ -177,3 +177,26 @@ func BenchmarkAcceptLocal(b *testing.B) {
 		msg.Discard()
 	}
 }
+
+// TestItemsOfVERP: a message that goes to each recipient in a transaction of its own waits in small items.
+func TestItemsOfVERP(t *testing.T) {
+	t.Parallel()
+	f := newFixture(t, vfs.NewMem(), nil)
+	var to []string
+	for i := range 25 {
+		to = append(to, fmt.Sprintf("u%d@remote.test", i))
+	}
+	msg := f.message(sample)
+	defer msg.Discard()
+	if _, err := f.Accept(t.Context(), Incoming{Envelope: envelope("x@postel.test", to...), Message: msg, Bulk: true, VERP: true}); err != nil {
+		t.Fatal(err)
+	}
+	var sizes []int
+	for _, it := range f.items() {
+		sizes = append(sizes, len(it.Recipients))
+	}
+	slices.Sort(sizes)
+	if !slices.Equal(sizes, []int{5, 10, 10}) {
+		t.Errorf("items of %v recipients", sizes)
+	}
+}
