@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"postel/internal/dns"
@@ -194,22 +195,32 @@ func (r *Reporter) attempt(ctx context.Context, m mail.Domain, rep *Report, s *S
 		s.State, s.Why, s.Next = Unwanted, "it is wanted by mail alone, which is not sent yet (RFC 8460 §3 wants it signed)", time.Time{}
 		return
 	}
-	why = ""
-	for _, address := range rec.HTTPS {
-		if slices.Contains(s.Done, address) {
-			continue
-		}
-		if err := r.hand(ctx, address, rep); err != nil {
-			why = publicText(err)
-			continue
-		}
-		s.Done = append(s.Done, address)
-	}
+	taken, why := r.handAll(ctx, slices.DeleteFunc(rec.HTTPS, func(a string) bool { return slices.Contains(s.Done, a) }), rep)
+	s.Done = append(s.Done, taken...)
 	if why != "" {
 		s.retry(why)
 		return
 	}
 	s.State, s.Why, s.Next, s.Told = Sent, "", time.Time{}, rep.Total()
+}
+
+// handAll hands the report to all addresses at the same time, so that those that hang cost no more than one; why tells of the last
+// that did not take it, "" when all did.
+func (r *Reporter) handAll(ctx context.Context, addresses []string, rep *Report) (taken []string, why string) {
+	errs := make([]error, len(addresses))
+	var all sync.WaitGroup
+	for i, a := range addresses {
+		all.Go(func() { errs[i] = r.hand(ctx, a, rep) })
+	}
+	all.Wait()
+	for i, err := range errs {
+		if err != nil {
+			why = publicText(err)
+			continue
+		}
+		taken = append(taken, addresses[i])
+	}
+	return taken, why
 }
 
 // record asks where a domain's owner wants reports; why is "" when there is such a place, and an error means that nobody

@@ -3,6 +3,7 @@ package tlsrpt
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -64,6 +65,7 @@ func (o *office) take() []string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	got := o.got
+	slices.Sort(got) // addresses of one report are served at the same time
 	o.got = nil
 	return got
 }
@@ -272,6 +274,23 @@ func TestNodes(t *testing.T) {
 		synctest.Wait()
 		if got := one.take(); len(got) != 1 || !strings.HasSuffix(got[0], "{1 1}") {
 			t.Errorf("%q", got)
+		}
+	})
+}
+
+// TestSilentAddresses: a domain whose addresses all hang holds up the others no longer than one of them does.
+func TestSilentAddresses(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		o := open(nil)
+		o.hand = func(ctx context.Context, _ string, _ *Report) error {
+			time.Sleep(postTime)
+			return unsent("it does not answer", nil)
+		}
+		began := time.Now()
+		taken, why := o.handAll(t.Context(), []string{"https://a.test/", "https://b.test/", "https://c.test/"}, sample())
+		if d := time.Since(began); d != postTime || len(taken) > 0 || why != "it does not answer" {
+			t.Errorf("%v, %v, %q", d, taken, why)
 		}
 	})
 }
