@@ -37,7 +37,11 @@ func (i input) Read(p []byte) (int, error) {
 	if !s.conn.Idle(max(s.until.Sub(now), 1)) {
 		return 0, errStopping
 	}
-	return s.conn.Read(p)
+	n, err := s.conn.Read(p)
+	if err != nil && s.conn.Stopping() { // a stop finds the session here or a moment before
+		err = errStopping
+	}
+	return n, err
 }
 
 var errStopping = errors.New("the server is stopping")
