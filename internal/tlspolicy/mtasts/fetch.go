@@ -2,12 +2,8 @@ package mtasts
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
-	"errors"
 	"io"
 	"mime"
-	"net"
 	"net/http"
 	"strconv"
 	"time"
@@ -30,16 +26,9 @@ func (c *Client) fetch(ctx context.Context, domain mail.Domain) (Policy, error) 
 		return Policy{}, unfetched("its address makes no sense", err)
 	}
 	host := dns.Dialer{Resolver: c.o.Resolver, Dial: c.o.Dial, Port: c.o.Port, Loopback: c.o.AllowLoopback, Timeout: fetchTime / 4}
-	web := http.Client{
-		Transport: &http.Transport{
-			DialContext: host.DialContext, DisableKeepAlives: true, DisableCompression: true, MaxResponseHeaderBytes: 16 << 10,
-			TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: c.o.Roots},
-		},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }, // §3.3: none is followed
-	}
-	resp, err := web.Do(req)
+	resp, err := host.Web(c.o.Roots).Do(req) // no redirect is followed (§3.3)
 	if err != nil {
-		return Policy{}, unfetched(whyNot(err), err)
+		return Policy{}, unfetched(dns.WebError(err, "the policy host"), err)
 	}
 	defer func() { _ = resp.Body.Close() }() // only read
 	if resp.StatusCode != http.StatusOK {
@@ -51,28 +40,9 @@ func (c *Client) fetch(ctx context.Context, domain mail.Domain) (Policy, error) 
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxPolicy+1))
 	if err != nil {
-		return Policy{}, unfetched(whyNot(err), err)
+		return Policy{}, unfetched(dns.WebError(err, "the policy host"), err)
 	}
 	return ParsePolicy(body)
-}
-
-// whyNot says an error of HTTPS in a few words.
-func whyNot(err error) string {
-	var cert *tls.CertificateVerificationError
-	var host x509.HostnameError
-	var ours *mail.Error
-	var ne net.Error
-	switch {
-	case errors.As(err, &host):
-		return "the certificate of the policy host is for another name"
-	case errors.As(err, &cert):
-		return "the certificate of the policy host does not verify"
-	case errors.As(err, &ours) && ours.Text != "":
-		return ours.Text
-	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &ne) && ne.Timeout():
-		return "the policy host does not answer in time"
-	}
-	return "the policy host cannot be reached by HTTPS"
 }
 
 func unfetched(why string, err error) error {

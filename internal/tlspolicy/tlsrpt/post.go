@@ -3,10 +3,6 @@ package tlsrpt
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
-	"errors"
-	"net"
 	"net/http"
 	"strconv"
 	"time"
@@ -36,41 +32,15 @@ func (r *Reporter) post(ctx context.Context, address string, rep *Report) error 
 	host := dns.Dialer{
 		Resolver: r.o.Resolver, Dial: r.o.Dial, Loopback: r.o.AllowLoopback, Outside: !r.o.AllowLoopback, Timeout: postTime / 4,
 	}
-	web := http.Client{
-		Transport: &http.Transport{
-			DialContext: host.DialContext, DisableKeepAlives: true, DisableCompression: true, MaxResponseHeaderBytes: 16 << 10,
-			TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: r.o.Roots},
-		},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
-	resp, err := web.Do(req)
+	resp, err := host.Web(r.o.Roots).Do(req)
 	if err != nil {
-		return unsent(whyNot(err), err)
+		return unsent(dns.WebError(err, "the host"), err)
 	}
 	_ = resp.Body.Close() // nothing in it is of interest
 	if resp.StatusCode/100 != 2 {
 		return unsent(req.URL.Hostname()+" answered "+strconv.Itoa(resp.StatusCode), nil)
 	}
 	return nil
-}
-
-// whyNot says an error of HTTPS in a few words.
-func whyNot(err error) string {
-	var name x509.HostnameError
-	var cert *tls.CertificateVerificationError
-	var ours *mail.Error
-	var ne net.Error
-	switch {
-	case errors.As(err, &name):
-		return "the certificate of the host is for another name"
-	case errors.As(err, &cert):
-		return "the certificate of the host does not verify"
-	case errors.As(err, &ours) && ours.Text != "":
-		return ours.Text
-	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &ne) && ne.Timeout():
-		return "the host does not answer in time"
-	}
-	return "the host cannot be reached by HTTPS"
 }
 
 func unsent(why string, err error) error {
